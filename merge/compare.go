@@ -1,0 +1,236 @@
+package merge
+
+import (
+	"bytes"
+
+	"leanlink/objfile"
+)
+
+// operand is what one relocation contributes to the identity of the section
+// that it lies in. Two operands that are equal as values refer to the same
+// thing; where follows is a candidate's index, the candidate's class decides
+// instead of the section itself.
+type operand struct {
+	kind    operandKind
+	follows int32  // index of the candidate referred to, −1 if none
+	id      uint64 // identity of what is referred to, by kind
+	off     int64  // the place within it, or what is left of the addend
+	form    uint64 // operandPiece: what its section says of its pieces
+	piece   []byte // operandPiece: contents
+	// operandPiece: the section it lies in, and that section's alignment,
+	// where the leader's can be raised to it. Not compared.
+	sec   SecID
+	align uint64
+}
+
+type operandKind uint8
+
+const (
+	operandNone    operandKind = iota
+	operandNode                // a place in a candidate section
+	operandSection             // a place in any other section
+	operandSymbol              // a global name that is not in the link, or can be replaced
+	operandLocal               // a local symbol that is not in a section
+	operandNumber              // an absolute value
+	operandPiece               // the contents of a mergeable string or constant
+	operandBad                 // an addend that can't be read: equal to nothing else
+)
+
+// operandOf resolves a relocation of section i of o.
+//
+// Whether the reference needs the target itself or only its class depends
+// on what it can observe: calls, entries of the target's own jump table and
+// references to constants see the class; an address that is computed sees
+// the function itself where its address is significant.
+func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Reloc) operand {
+	l := f.l
+	src := o.Base + SecID(i)
+	addend := r.Addend
+	if !rs.Rela {
+		var ok bool
+		b := o.File.Bytes(i)
+		if addend, ok = l.Arch.Addend(b[r.Offset:], r.Type); !ok {
+			return operand{kind: operandBad, follows: -1, id: uint64(src), off: int64(r.Offset)}
+		}
+	}
+	t := l.resolveRef(o, r.Sym)
+	switch t.kind {
+	case toNothing:
+		return operand{kind: operandNone, follows: -1, off: addend}
+	case toAbsolute:
+		return operand{kind: operandNumber, follows: -1, off: int64(t.value) + addend}
+	case toSymbol:
+		if t.global {
+			return operand{kind: operandSymbol, follows: -1, id: uint64(t.sym), off: addend}
+		}
+		return operand{kind: operandLocal, follows: -1, id: uint64(o.index)<<32 | uint64(r.Sym), off: addend}
+	case toDiscarded:
+		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend}
+	}
+	to, ti := l.Of(t.sec)
+	ts := &to.File.Sections[ti]
+	if ts.Flags&objfile.SHF_MERGE != 0 && ts.Flags&objfile.SHF_WRITE == 0 && ts.Rel == 0 && ts.EntSize > 0 {
+		if p, ok := piece(to.File, ti, t, addend); ok {
+			return p
+		}
+	}
+	c := f.index[t.sec]
+	if c < 0 || ts.Flags&objfile.SHF_EXECINSTR != 0 && f.identity[t.sec] && l.seesAddress(src, o, i, r, t) {
+		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend}
+	}
+	return operand{kind: operandNode, follows: c, off: int64(t.value) + addend}
+}
+
+// seesAddress reports whether a reference to code lets the program have the
+// address. A vtable slot counts: see inVtable.
+func (l *Link) seesAddress(src SecID, o *Object, i uint32, r objfile.Reloc, t target) bool {
+	return l.use(src, o, i, r, t) != called
+}
+
+// piece finds the string or constant of a mergeable section that a
+// reference means. A section symbol leaves the choice to the addend; a
+// named symbol chooses by its value alone, and the addend (−4 in a
+// PC-relative field) is counted from there. Linkers read it the same way.
+func piece(f *objfile.File, section uint32, t target, addend int64) (operand, bool) {
+	s := &f.Sections[section]
+	b := f.Bytes(section)
+	at, rest := int64(t.value), addend
+	if t.section {
+		at, rest = at+addend, 0
+	}
+	if at < 0 || at >= int64(len(b)) {
+		return operand{}, false
+	}
+	ent := int64(s.EntSize)
+	p := operand{kind: operandPiece, follows: -1, off: rest, form: uint64(ent) << 1, sec: t.sec}
+	if s.Flags&objfile.SHF_STRINGS != 0 {
+		if at%ent != 0 {
+			return operand{}, false
+		}
+		end := at
+		for ; ; end += ent {
+			if end+ent > int64(len(b)) {
+				return operand{}, false
+			}
+			if allZero(b[end : end+ent]) {
+				break
+			}
+		}
+		// Where in a string a reference points decides how it is aligned.
+		if s.Align > 1 {
+			p.id = uint64(at)&(s.Align-1) | 1<<63
+		}
+		p.form |= 1 | s.Align<<32
+		p.piece = b[at : end+ent]
+		return p, true
+	}
+	// Constants of one size come in sections of different alignments. An
+	// entry lies at a multiple of its size, so the section of the one that
+	// stays can be raised to that, but not beyond.
+	if p.align = s.Align; s.Align > s.EntSize {
+		p.form |= s.Align << 32
+	}
+	start := at - at%ent
+	if start+ent > int64(len(b)) {
+		return operand{}, false
+	}
+	p.id = uint64(at - start)
+	p.piece = b[start : start+ent]
+	return p, true
+}
+
+// sameOperand compares two operands; classes decides for candidates.
+func (f *folder) sameOperand(a, b operand) bool {
+	if a.kind != b.kind || a.off != b.off || a.id != b.id || a.form != b.form || a.kind == operandBad {
+		return false
+	}
+	if a.kind == operandNode {
+		return f.class[a.follows] == f.class[b.follows]
+	}
+	return bytes.Equal(a.piece, b.piece)
+}
+
+// same compares two candidates directly: contents, relocations, frame
+// entries; targets by class. It is what the partition was computed to say,
+// without the hashes.
+func (f *folder) same(a, b SecID) bool {
+	l := f.l
+	oa, ia := l.Of(a)
+	ob, ib := l.Of(b)
+	sa, sb := &oa.File.Sections[ia], &ob.File.Sections[ib]
+	if sa.Type != sb.Type || sa.Flags != sb.Flags || sa.Size != sb.Size || f.outputClass(sa.Name) != f.outputClass(sb.Name) {
+		return false
+	}
+	if !bytes.Equal(oa.File.Bytes(ia), ob.File.Bytes(ib)) || !f.sameRelocs(oa, ia, ob, ib) {
+		return false
+	}
+	fa, fb := oa.framesOf(ia), ob.framesOf(ib)
+	if len(fa) != len(fb) {
+		return false
+	}
+	for k := range fa {
+		if !f.sameFrame(oa, fa[k], ob, fb[k]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *folder) sameRelocs(oa *Object, ia uint32, ob *Object, ib uint32) bool {
+	ra, rb := oa.File.Relocs(ia), ob.File.Relocs(ib)
+	if ra.Len() != rb.Len() || ra.Rela != rb.Rela {
+		return false
+	}
+	for k := range ra.Len() {
+		x, y := ra.At(k), rb.At(k)
+		if x.Offset != y.Offset || x.Type != y.Type || !f.sameOperand(f.operandOf(oa, ia, ra, x), f.operandOf(ob, ib, rb, y)) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameFrame compares two frame entries and their common information, the
+// addresses of the functions left out.
+func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
+	ea, eb := oa.frames[a.frame], ob.frames[b.frame]
+	da, db := &ea.FDEs[a.fde], &eb.FDEs[b.fde]
+	ba, bb := oa.File.Bytes(ea.Section), ob.File.Bytes(eb.Section)
+	ca, cb := &ea.CIEs[da.CIE], &eb.CIEs[db.CIE]
+	if da.Range != db.Range || (a.lsda < 0) != (b.lsda < 0) || (ca.Personality == 0) != (cb.Personality == 0) ||
+		!bytes.Equal(ba[ca.Offset+4:ca.End], bb[cb.Offset+4:cb.End]) ||
+		!bytes.Equal(trimNops(ba[da.InstrOff:da.End]), trimNops(bb[db.InstrOff:db.End])) {
+		return false
+	}
+	ra, rb := oa.File.Relocs(ea.Section), ob.File.Relocs(eb.Section)
+	if a.lsda >= 0 {
+		x, y := ra.At(int(a.lsda)), rb.At(int(b.lsda))
+		if x.Type != y.Type || !f.sameOperand(f.operandOf(oa, ea.Section, ra, x), f.operandOf(ob, eb.Section, rb, y)) {
+			return false
+		}
+	}
+	if ca.Personality != 0 {
+		x, okx := oa.frameRelocs[a.frame].find(ca.Personality)
+		y, oky := ob.frameRelocs[b.frame].find(cb.Personality)
+		if okx != oky {
+			return false
+		}
+		if okx {
+			p, q := ra.At(x), rb.At(y)
+			if p.Type != q.Type || !f.sameOperand(f.operandOf(oa, ea.Section, ra, p), f.operandOf(ob, eb.Section, rb, q)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// trimNops leaves out the DW_CFA_nop (0) that only pad an entry. A zero can
+// also end an operand, and then another entry's padding is compared with it:
+// the entries differ in length and are taken for unequal, or are equal.
+func trimNops(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == 0 {
+		b = b[:len(b)-1]
+	}
+	return b
+}

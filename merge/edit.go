@@ -1,0 +1,281 @@
+package merge
+
+import (
+	"fmt"
+	"strings"
+
+	"leanlink/objfile"
+)
+
+// Edit makes the changes to one object that the plan asks for; nil if there
+// are none.
+//
+//   - A symbol, global and hidden, marks the start of each leader.
+//   - References from live sections that name a folded section's local or
+//     section symbol name the leader's instead. References by global names
+//     stay: the names move.
+//   - A folded section's global names become undefined here and aliases in
+//     the leader's object.
+//   - Frame entries of what is folded or dropped name no LSDA any more, for
+//     some linkers keep every LSDA that any entry names.
+//
+// Nothing refers to a folded section then, and --gc-sections drops it with
+// its frame entry, and treats debug information of it as that of any dead
+// function.
+func (p *Plan) Edit(object int) (*objfile.Edit, error) {
+	l := p.Link
+	o := l.Objects[object]
+	if o.Reason != "" {
+		return nil, nil
+	}
+	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), marks: map[SecID]uint32{}}
+	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exceptionTables, e.thunks} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	if !e.edit.Changed() {
+		return nil, nil
+	}
+	return e.edit, nil
+}
+
+type editor struct {
+	p     *Plan
+	l     *Link
+	o     *Object
+	edit  *objfile.Edit
+	marks map[SecID]uint32 // the symbol in this object that marks a leader
+}
+
+// Mark is the name of the symbol that marks a leader. No compiler makes
+// names with a dollar sign before a letter.
+func markName(n int) string { return fmt.Sprintf("leanlink$%d", n) }
+
+// mark returns the symbol that stands for a leader in this object.
+func (e *editor) mark(leader SecID) (uint32, error) {
+	if k, ok := e.marks[leader]; ok {
+		return k, nil
+	}
+	s := objfile.Symbol{Bind: objfile.STB_GLOBAL, Type: objfile.STT_NOTYPE, Other: objfile.STV_HIDDEN}
+	lo, li := e.l.Of(leader)
+	if lo == e.o {
+		s.Section = li
+	}
+	if e.l.Arch.Machine == objfile.EM_ARM && lo.File.Sections[li].Flags&objfile.SHF_EXECINSTR != 0 {
+		s.Type, s.Value = objfile.STT_FUNC, 1 // the Thumb bit of a NOTYPE symbol is lost
+		if lo != e.o {
+			s.Type, s.Value = objfile.STT_NOTYPE, 0
+		}
+	}
+	k, err := e.edit.AddSymbol(markName(e.p.leads[leader]), s)
+	if err != nil {
+		return 0, err
+	}
+	e.marks[leader] = k
+	return k, nil
+}
+
+// leaders marks the leaders that lie here, raises their alignment and
+// defines the names that they take over.
+func (e *editor) leaders() error {
+	for i := range e.o.File.Sections {
+		id := e.o.Base + SecID(i)
+		if a, ok := e.p.Align[id]; ok {
+			e.edit.SetAlign(uint32(i), a)
+		}
+		if _, ok := e.p.leads[id]; !ok {
+			continue
+		}
+		if _, err := e.mark(id); err != nil {
+			return err
+		}
+		for _, name := range e.p.aliases[id] {
+			d := &e.l.defs[name]
+			s := e.l.Objects[d.object].File.Symbol(d.symbol)
+			s.Section = uint32(i)
+			if k, ok := e.own(name); ok {
+				// The name is already in this object's table: a reference to
+				// the folded definition, or a definition that lost to it.
+				if err := e.edit.SetSymbol(k, s); err != nil {
+					return err
+				}
+			} else if _, err := e.edit.AddSymbol(e.l.symName[name], s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// own finds a global name in this object's symbol table.
+func (e *editor) own(name SymID) (uint32, bool) {
+	for k, id := range e.o.globals {
+		if id == name {
+			return e.o.File.FirstGlobal + uint32(k), true
+		}
+	}
+	return 0, false
+}
+
+// names makes the global names of folded sections undefined.
+func (e *editor) names() error {
+	f := e.o.File
+	for i := range f.Sections {
+		id := e.o.Base + SecID(i)
+		if e.p.Fate[id] != FateFolded {
+			continue
+		}
+		for _, k := range e.o.ownsSyms[i] {
+			if k < f.FirstGlobal {
+				continue
+			}
+			if sec, ok := e.l.place(e.o.globals[k-f.FirstGlobal]); ok && e.p.Fate[sec] == FateFolded && e.l.objOf[e.p.Leader[sec]] == e.o.index {
+				continue // leaders has moved it to the leader, which lies here, too
+			}
+			s := f.Symbol(k)
+			s = objfile.Symbol{Bind: objfile.STB_GLOBAL, Type: objfile.STT_NOTYPE, Other: s.Other}
+			if err := e.edit.SetSymbol(k, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// references redirects what this object's live sections say of folded
+// sections by local and section symbols.
+func (e *editor) references() error {
+	f := e.o.File
+	for i := range f.Sections {
+		id := e.o.Base + SecID(i)
+		if fate := e.p.Fate[id]; fate != FateKept || isEhFrame(&f.Sections[i]) {
+			continue
+		}
+		rs := f.Relocs(uint32(i))
+		for k := range rs.Len() {
+			if err := e.redirect(uint32(i), rs, k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// redirect changes one relocation, if it names what is folded, and calls of
+// a function that only jumps on.
+func (e *editor) redirect(section uint32, rs objfile.Relocs, k int) error {
+	r := rs.At(k)
+	if r.Sym == 0 {
+		return nil
+	}
+	if r.Sym >= e.o.File.FirstGlobal {
+		return nil
+	}
+	s := e.o.File.Symbol(r.Sym)
+	if !s.Defined() {
+		return nil
+	}
+	id := e.o.Base + SecID(s.Section)
+	switch e.p.Fate[id] {
+	case FateFolded:
+	case FateThunk:
+		if e.o.File.Sections[section].Flags&objfile.SHF_EXECINSTR == 0 || !e.l.Arch.IsCall(e.o.File.Bytes(section), r) {
+			return nil
+		}
+	default:
+		return nil
+	}
+	m, err := e.mark(e.p.Leader[id])
+	if err != nil {
+		return err
+	}
+	value := s.Value &^ e.l.thumbBit(&s)
+	if !rs.Rela && value != 0 {
+		return e.o.File.ErrorAt(section, r.Offset, "an addend in the section cannot be changed")
+	}
+	r.Sym = m
+	r.Addend += int64(value)
+	e.edit.SetReloc(section, k, r)
+	return nil
+}
+
+// frames redirects the LSDA pointers of live functions' frame entries, and
+// makes those of all others name nothing.
+func (e *editor) frames() error {
+	for _, ref := range e.o.fdes {
+		if ref.lsda < 0 {
+			continue
+		}
+		eh := e.o.frames[ref.frame]
+		rs := e.o.File.Relocs(eh.Section)
+		id := e.o.Base + SecID(ref.section)
+		switch e.p.Fate[id] {
+		case FateKept:
+			if err := e.redirect(eh.Section, rs, int(ref.lsda)); err != nil {
+				return err
+			}
+		case FateFolded, FateDropped, FateThunk:
+			r := rs.At(int(ref.lsda))
+			e.edit.SetReloc(eh.Section, int(ref.lsda), objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
+		}
+	}
+	return nil
+}
+
+// exceptionTables leaves out the LSDAs of functions that are gone. Nothing
+// names them any more, but gold keeps every section of that name.
+func (e *editor) exceptionTables() error {
+	f := e.o.File
+	for i := range f.Sections {
+		if _, grouped := e.o.groups[uint32(i)]; grouped || !strings.HasPrefix(f.Sections[i].Name, ".gcc_except_table") {
+			continue
+		}
+		if fate := e.p.Fate[e.o.Base+SecID(i)]; fate == FateFolded || fate == FateDropped {
+			e.edit.Exclude(uint32(i))
+		}
+	}
+	return nil
+}
+
+// thunks replaces the bodies of functions that only jump on. Their frame
+// entries cover the jump, have no LSDA and no instructions of their own: at
+// a jump the frame is as it was at the call.
+func (e *editor) thunks() error {
+	f := e.o.File
+	for i := range f.Sections {
+		id := e.o.Base + SecID(i)
+		t := e.p.Thunks[id]
+		if t == nil {
+			continue
+		}
+		m, err := e.mark(e.p.Leader[id])
+		if err != nil {
+			return err
+		}
+		r := t.Reloc
+		r.Sym = m
+		e.edit.SetContents(uint32(i), t.Code, []objfile.Reloc{r})
+		e.edit.SetAlign(uint32(i), t.Align)
+		for _, k := range e.o.ownsSyms[i] {
+			if s := f.Symbol(k); s.Size != 0 {
+				s.Size = uint64(len(t.Code))
+				if err := e.edit.SetSymbol(k, s); err != nil {
+					return err
+				}
+			}
+		}
+		for _, ref := range e.o.framesOf(uint32(i)) {
+			eh := e.o.frames[ref.frame]
+			fde := &eh.FDEs[ref.fde]
+			size := make([]byte, fde.FieldSize)
+			size[0] = byte(len(t.Code))
+			e.edit.Patch(eh.Section, fde.PCRange, size)
+			if fde.LSDA != 0 {
+				e.edit.Patch(eh.Section, fde.LSDA, make([]byte, fde.LSDASize))
+			}
+			e.edit.Patch(eh.Section, fde.InstrOff, make([]byte, fde.End-fde.InstrOff))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package merge
+
+import (
+	"strings"
+
+	"leanlink/objfile"
+)
+
+// Reason says why a live section can't fold. The zero value is none.
+type Reason uint8
+
+// Reasons, in the order in which they are looked at.
+const (
+	Eligible      Reason = iota
+	NotUnderstood        // the object is left alone, see Object.Reason
+	NotContents          // no contents of its own: .bss, tables of the format
+	Empty
+	Special        // init code, C identifier, retained, link order, TLS: the name or flags say that it is addressed as a whole
+	Writable       // its contents can change
+	Grouped        // COMDAT: the linker chooses one by itself
+	Mergeable      // the linker merges its pieces by itself
+	NamedData      // has a name, thus an address of its own
+	NotRust        // anonymous data of another compiler may have an identity
+	SeveralSymbols // more than one function, or places inside that others name
+	SymbolKind     // IFUNC, unique or thread-local symbols
+	SeveralDefinitions
+	Pinned       // an option or script gives its name a meaning
+	KeptByUser   // keep = […]
+	KeptByScript // a linker script could name it
+	UnknownReloc // a relocation that is not understood
+	FrameForm    // call frame information of an unusual form
+)
+
+var reasonText = [...]string{
+	Eligible:           "",
+	NotUnderstood:      "object left alone",
+	NotContents:        "no contents of its own",
+	Empty:              "empty",
+	Special:            "special section",
+	Writable:           "writable",
+	Grouped:            "in a section group",
+	Mergeable:          "mergeable: left to the linker",
+	NamedData:          "named data has an address of its own",
+	NotRust:            "data of another compiler",
+	SeveralSymbols:     "several places inside are named",
+	SymbolKind:         "IFUNC, unique or thread-local symbol",
+	SeveralDefinitions: "its name has several definitions",
+	Pinned:             "named by an option or script",
+	KeptByUser:         "kept apart by the config",
+	KeptByScript:       "a linker script could name it",
+	UnknownReloc:       "unknown relocation",
+	FrameForm:          "call frame information of an unusual form",
+}
+
+func (r Reason) String() string { return reasonText[r] }
+
+// whyNot decides whether a live section may take part in folding. It is a
+// list of early returns; what is not said to be safe is not.
+func (l *Link) whyNot(o *Object, i uint32) Reason {
+	f := o.File
+	s := &f.Sections[i]
+	if o.Reason != "" {
+		return NotUnderstood
+	}
+	if s.Type != objfile.SHT_PROGBITS {
+		return NotContents
+	}
+	if s.Size == 0 {
+		return Empty
+	}
+	if s.Flags&(objfile.SHF_TLS|objfile.SHF_RETAIN|objfile.SHF_LINK_ORDER|objfile.SHF_EXCLUDE|objfile.SHF_COMPRESSED) != 0 ||
+		isCIdentifier(s.Name) || isEhFrame(s) {
+		return Special
+	}
+	if l.opt.KeepSection != nil && l.opt.KeepSection(s.Name) {
+		return KeptByScript
+	}
+	if l.isRoot(o, i) {
+		return Special
+	}
+	if _, ok := o.groups[i]; ok || s.Flags&objfile.SHF_GROUP != 0 {
+		return Grouped
+	}
+	if s.Flags&objfile.SHF_MERGE != 0 {
+		return Mergeable
+	}
+	if r := l.whyNotSymbols(o, i); r != Eligible {
+		return r
+	}
+	if s.Flags&objfile.SHF_EXECINSTR != 0 {
+		if s.Flags&objfile.SHF_WRITE != 0 {
+			return Writable
+		}
+		if !strings.HasPrefix(s.Name, ".text") {
+			return Special // code that someone put elsewhere: RAM functions, boot code
+		}
+		if r := l.whyNotFrames(o, i); r != Eligible {
+			return r
+		}
+	} else {
+		lsda := strings.HasPrefix(s.Name, ".gcc_except_table")
+		if s.Flags&objfile.SHF_WRITE != 0 && !strings.HasPrefix(s.Name, ".data.rel.ro") {
+			return Writable
+		}
+		if !lsda && !strings.HasPrefix(s.Name, ".rodata") && !strings.HasPrefix(s.Name, ".data.rel.ro") {
+			return Special
+		}
+		if !o.Rust && !lsda {
+			return NotRust
+		}
+	}
+	rs := f.Relocs(i)
+	for k := range rs.Len() {
+		switch l.Arch.Reloc(rs.At(k).Type).Kind {
+		case objfile.RelUnknown:
+			return UnknownReloc
+		}
+	}
+	return Eligible
+}
+
+// whyNotSymbols looks at the symbols that a section defines.
+func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
+	f := o.File
+	code := f.Sections[i].Flags&objfile.SHF_EXECINSTR != 0
+	for _, k := range o.ownsSyms[i] {
+		s := f.Symbol(k)
+		name := f.NameOf(&s)
+		if s.Type == objfile.STT_GNU_IFUNC || s.Type == objfile.STT_TLS || s.Bind == objfile.STB_GNU_UNIQUE {
+			return SymbolKind
+		}
+		if k >= f.FirstGlobal {
+			d := &l.defs[o.globals[k-f.FirstGlobal]]
+			if d.pinned || l.opt.PinAll {
+				return Pinned
+			}
+			if d.several {
+				return SeveralDefinitions
+			}
+		}
+		if isLocalLabel(name) {
+			continue
+		}
+		if !code {
+			if !isAnonymous(name) {
+				return NamedData
+			}
+			continue
+		}
+		if s.Value&^l.thumbBit(&s) != 0 {
+			return SeveralSymbols
+		}
+		if l.opt.Keep != nil && l.opt.Keep(name) {
+			return KeptByUser
+		}
+	}
+	return Eligible
+}
+
+// thumbBit is the bit of a symbol's value that is not part of its address.
+func (l *Link) thumbBit(s *objfile.Symbol) uint64 {
+	if l.Arch.Machine == objfile.EM_ARM && s.Type == objfile.STT_FUNC {
+		return 1
+	}
+	return 0
+}
+
+// isLocalLabel recognises what assemblers and compilers leave in symbol
+// tables without meaning it: local labels and ARM, AArch64 and RISC-V
+// mapping symbols.
+func isLocalLabel(name string) bool {
+	return name == "" || strings.HasPrefix(name, ".L") && !strings.HasPrefix(name, ".Lanon.") || name[0] == '$'
+}
+
+// isAnonymous recognises the names that rustc and LLVM give to constants
+// whose address the source can't name: promoted constants, lookup tables,
+// vtables, exception tables.
+func isAnonymous(name string) bool {
+	for _, p := range [...]string{"anon.", ".Lanon.", "switch.table", "vtable.", "GCC_except_table"} {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// whyNotFrames wants at most one frame entry, for the whole of the code from
+// its start.
+func (l *Link) whyNotFrames(o *Object, i uint32) Reason {
+	refs := o.framesOf(i)
+	if len(refs) > 1 {
+		return FrameForm
+	}
+	for _, ref := range refs {
+		eh := o.frames[ref.frame]
+		rs := o.File.Relocs(eh.Section)
+		fde := &eh.FDEs[ref.fde]
+		k, ok := o.frameRelocs[ref.frame].find(fde.PCBegin)
+		if !ok {
+			return FrameForm
+		}
+		r := rs.At(k)
+		s := o.File.Symbol(r.Sym)
+		addend := r.Addend
+		if !rs.Rela {
+			if addend, ok = l.Arch.Addend(o.File.Bytes(eh.Section)[r.Offset:], r.Type); !ok {
+				return FrameForm
+			}
+		}
+		if int64(s.Value)+addend != 0 || fde.Range > o.File.Sections[i].Size {
+			return FrameForm
+		}
+		if fde.LSDA != 0 && ref.lsda < 0 && !allZero(o.File.Bytes(eh.Section)[fde.LSDA:fde.LSDA+uint64(fde.LSDASize)]) {
+			return FrameForm
+		}
+		// Nothing else of the entry may be relocated.
+		cie := &eh.CIEs[fde.CIE]
+		x := o.frameRelocs[ref.frame]
+		for n := x.first(fde.Offset); n < rs.Len(); n++ {
+			off := rs.At(x.nth(n)).Offset
+			if off >= fde.End {
+				break
+			}
+			if off != fde.PCBegin && off != fde.LSDA {
+				return FrameForm
+			}
+		}
+		for n := x.first(cie.Offset); n < rs.Len(); n++ {
+			off := rs.At(x.nth(n)).Offset
+			if off >= cie.End {
+				break
+			}
+			if off != cie.Personality {
+				return FrameForm
+			}
+		}
+	}
+	return Eligible
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

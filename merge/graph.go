@@ -1,0 +1,565 @@
+package merge
+
+import (
+	"bytes"
+	"fmt"
+	"sort"
+	"strings"
+
+	"leanlink/objfile"
+)
+
+// SecID numbers the sections of all objects of a link: the object's base
+// plus the section's ELF index. IDs grow in link order.
+type SecID uint32
+
+// NoSec is no section.
+const NoSec SecID = 1<<32 - 1
+
+// SymID numbers the global names of a link.
+type SymID uint32
+
+// Object is one relocatable object of the link.
+type Object struct {
+	File *objfile.File
+	// Base is the SecID of section 0.
+	Base SecID
+	// Rust says that rustc compiled the object (its .comment says so): the
+	// rules for anonymous constants hold for no other compiler.
+	Rust bool
+	// Reason says why the object is left alone; "" if it takes part.
+	Reason string
+
+	index   uint32
+	globals []SymID // indexed by symbol index − File.FirstGlobal
+	frames  []*objfile.EhFrame
+	// frameRelocs finds the relocations of each frame table; indexed as frames.
+	frameRelocs []relocsByOffset
+	// fdes lists each section's frame entries, grouped by section.
+	fdes     []fdeRef
+	fdeStart []uint32         // indexed by section index, into fdes; one longer than the sections
+	groups   map[uint32]group // indexed by section index: the group it is a member of
+	// significant has the symbols that .llvm_addrsig lists, nil if the
+	// object has no such table.
+	significant map[uint32]bool
+	ownsSyms    [][]uint32 // indexed by section index: symbols defined there, section symbols left out
+}
+
+// fdeRef is one frame entry of a function.
+type fdeRef struct {
+	section uint32 // of the function
+	frame   uint32 // index into Object.frames
+	fde     uint32 // index into EhFrame.FDEs
+	lsda    int32  // index of the LSDA's relocation in the .eh_frame section, −1 if none
+}
+
+// group is a COMDAT or plain section group.
+type group struct {
+	members []uint32
+	kept    bool
+}
+
+// definition is what a global name stands for.
+type definition struct {
+	object uint32
+	symbol uint32
+	rank   rank
+	// exported says that something outside the link's objects can name it.
+	exported bool
+	// pinned says that a command-line option gives the name a meaning of
+	// its own (--wrap, --defsym, a linker script): what it stands for is not
+	// the definition alone.
+	pinned bool
+	// several says that more than one object defines it: which one wins
+	// must not come to depend on where an alias stands.
+	several bool
+}
+
+// rank orders definitions of one name; a higher one wins, among equals the
+// first in link order (gABI: symbol binding).
+type rank uint8
+
+const (
+	rankNone rank = iota
+	rankWeak
+	rankCommon
+	rankStrong
+)
+
+// Link is a resolved link: the graph that all later phases walk.
+type Link struct {
+	Arch    *objfile.Arch
+	Objects []*Object
+
+	names   map[string]SymID
+	defs    []definition // indexed by SymID
+	symName []string     // indexed by SymID
+	objOf   []uint32     // indexed by SecID: the object
+	opt     Options
+
+	// What mark finds.
+	live []bool // indexed by SecID
+	// via is the section through which mark came, NoSec for roots: a
+	// shortest path back to a root. Indexed by SecID.
+	via []SecID
+	// What weigh finds. Indexed by SecID.
+	weight []weight
+	vtable []bool  // proven Rust vtables
+	user   []SecID // the only live section that refers to it; NoSec none, manySecs several
+	// interior: something outside refers to a place behind its start.
+	interior []bool
+}
+
+const manySecs SecID = 1<<32 - 2
+
+// Options are the facts of the link that decide what may change.
+type Options struct {
+	Mode   Mode
+	Shared bool // the output is a shared object: what it exports can be replaced
+	// ExportAll: --export-dynamic, or a shared object whose version script
+	// is not understood.
+	ExportAll bool
+	// Exports decides for shared objects and dynamic lists whether a
+	// default-visibility symbol of that name is exported; nil for none.
+	Exports func(name string) bool
+	// Wanted are names referred to from outside the objects: shared
+	// objects, start files, -u, the entry.
+	Wanted map[string]bool
+	// Pinned are names that options or scripts give a meaning of its own.
+	Pinned map[string]bool
+	// PinAll: some input could name anything (bitcode).
+	PinAll bool
+	// KeepSection: a section that a linker script could name in KEEP.
+	KeepSection func(name string) bool
+	// Class tells apart section names that end up in different output
+	// sections; sections of different classes never fold.
+	Class func(name string) string
+	// Keep: a function of this (mangled) name stays apart.
+	Keep func(name string) bool
+	// NoThunks: functions whose address is taken keep their bodies.
+	NoThunks bool
+}
+
+// Mode says how much may fold.
+type Mode uint8
+
+// The modes of folding.
+const (
+	ModeOff  Mode = iota
+	ModeSafe      // what a program can't observe
+	ModeAll       // what the compilers declare mergeable
+)
+
+// NewLink resolves the symbols of the objects of a link, in link order, and
+// reads their frame tables. It fails only where the objects are of different
+// or unknown machines; an object that it does not understand is left alone
+// (Object.Reason).
+func NewLink(files []*objfile.File, opt Options) (*Link, error) {
+	l := &Link{opt: opt, names: make(map[string]SymID, 1<<14)}
+	base := SecID(0)
+	for i, f := range files {
+		a := objfile.ArchOf(f.Machine)
+		if a == nil {
+			return nil, fmt.Errorf("%s: machine %d is not supported", f.Name, f.Machine)
+		}
+		if l.Arch == nil {
+			l.Arch = a
+		} else if l.Arch != a {
+			return nil, fmt.Errorf("%s: machine %s in a link for %s", f.Name, a.Name, l.Arch.Name)
+		}
+		if uint64(base)+uint64(len(f.Sections)) > uint64(manySecs) {
+			return nil, fmt.Errorf("%s: too many sections in one link", f.Name)
+		}
+		o := &Object{File: f, Base: base, index: uint32(i)}
+		base += SecID(len(f.Sections))
+		l.Objects = append(l.Objects, o)
+	}
+	l.objOf = make([]uint32, base)
+	for i, o := range l.Objects {
+		for k := range o.File.Sections {
+			l.objOf[o.Base+SecID(k)] = uint32(i)
+		}
+	}
+	l.readGroups()
+	l.resolve()
+	for _, o := range l.Objects {
+		l.study(o)
+	}
+	return l, nil
+}
+
+// Sections is the number of SecIDs.
+func (l *Link) Sections() int { return len(l.objOf) }
+
+// Of returns the object and ELF section index of a SecID.
+func (l *Link) Of(id SecID) (*Object, uint32) {
+	o := l.Objects[l.objOf[id]]
+	return o, uint32(id - o.Base)
+}
+
+// Section returns the header of a SecID.
+func (l *Link) Section(id SecID) *objfile.Section {
+	o, i := l.Of(id)
+	return &o.File.Sections[i]
+}
+
+// readGroups reads section groups; of several COMDAT groups with one
+// signature the first in link order is kept (gABI: section groups).
+func (l *Link) readGroups() {
+	first := map[string]bool{}
+	for _, o := range l.Objects {
+		f := o.File
+		for i := range f.Sections {
+			s := &f.Sections[i]
+			if s.Type != objfile.SHT_GROUP {
+				continue
+			}
+			b := f.Bytes(uint32(i))
+			if len(b) < 4 || len(b)%4 != 0 || s.Info >= f.NumSymbols {
+				o.leave("a section group is not understood")
+				continue
+			}
+			g := group{kept: true}
+			word := func(k int) uint32 {
+				return uint32(b[k]) | uint32(b[k+1])<<8 | uint32(b[k+2])<<16 | uint32(b[k+3])<<24
+			}
+			if word(0)&objfile.GRP_COMDAT != 0 {
+				sym := f.Symbol(s.Info)
+				sig := f.NameOf(&sym)
+				if sym.Type == objfile.STT_SECTION && sym.Defined() {
+					sig = f.Sections[sym.Section].Name
+				}
+				if first[sig] {
+					g.kept = false
+				}
+				first[sig] = true
+			}
+			for k := 4; k < len(b); k += 4 {
+				if m := word(k); m < uint32(len(f.Sections)) {
+					g.members = append(g.members, m)
+				}
+			}
+			if o.groups == nil {
+				o.groups = map[uint32]group{}
+			}
+			for _, m := range g.members {
+				o.groups[m] = g
+			}
+		}
+	}
+}
+
+// leave marks an object as one that is left alone; the first reason stays.
+func (o *Object) leave(reason string) {
+	if o.Reason == "" {
+		o.Reason = reason
+	}
+}
+
+// dropped reports whether a section lies in a COMDAT group that lost.
+func (o *Object) dropped(section uint32) bool {
+	g, ok := o.groups[section]
+	return ok && !g.kept
+}
+
+// resolve chooses a definition for every global name.
+func (l *Link) resolve() {
+	for _, o := range l.Objects {
+		f := o.File
+		o.globals = make([]SymID, f.NumSymbols-f.FirstGlobal)
+		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
+			s := f.Symbol(i)
+			name := f.NameOf(&s)
+			id, ok := l.names[name]
+			if !ok {
+				id = SymID(len(l.defs))
+				l.names[name] = id
+				l.symName = append(l.symName, name)
+				l.defs = append(l.defs, definition{pinned: l.opt.Pinned[name], exported: l.opt.Wanted[name]})
+			}
+			o.globals[i-f.FirstGlobal] = id
+			r := rankStrong
+			switch {
+			case s.Section == objfile.SecUndef || s.Defined() && o.dropped(s.Section):
+				continue
+			case s.Section == objfile.SecCommon || s.Type == objfile.STT_COMMON:
+				r = rankCommon
+			case s.Bind == objfile.STB_WEAK:
+				r = rankWeak
+			}
+			d := &l.defs[id]
+			d.several = d.several || d.rank != rankNone
+			if r > d.rank {
+				d.object, d.symbol, d.rank = o.index, i, r
+			}
+		}
+	}
+	for id := range l.defs {
+		d := &l.defs[id]
+		if d.rank == rankNone {
+			continue
+		}
+		s := l.Objects[d.object].File.Symbol(d.symbol)
+		visible := s.Visibility() == objfile.STV_DEFAULT || s.Visibility() == objfile.STV_PROTECTED
+		if visible && (l.opt.ExportAll || l.opt.Exports != nil && l.opt.Exports(l.symName[id])) {
+			d.exported = true
+		}
+		if s.Bind == objfile.STB_GNU_UNIQUE || l.opt.PinAll {
+			d.exported = true
+		}
+	}
+}
+
+// study reads what later phases want to know of one object: who compiled
+// it, which symbols its sections have, its frame tables, its address
+// significance table. Whatever is not understood makes the object one that
+// is left alone.
+func (l *Link) study(o *Object) {
+	f := o.File
+	if f.Symtab == 0 {
+		o.leave("no symbol table")
+		o.fdeStart = make([]uint32, len(f.Sections)+1)
+		o.ownsSyms = make([][]uint32, len(f.Sections))
+		return
+	}
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		switch {
+		case s.Type == objfile.SHT_CREL:
+			o.leave("compact relocations (CREL) are not understood")
+		case s.MultiRel && s.Flags&objfile.SHF_ALLOC != 0:
+			o.leave("section " + s.Name + " has several relocation sections")
+		case s.Name == ".comment":
+			o.Rust = o.Rust || bytes.Contains(f.Bytes(uint32(i)), []byte("rustc version "))
+		case s.Type == objfile.SHT_LLVM_ADDRSIG && s.Link == f.Symtab:
+			o.readAddrsig(uint32(i))
+		case strings.HasPrefix(s.Name, ".gnu.lto_"):
+			l.opt.PinAll = true
+			o.leave("GCC bytecode (LTO)")
+		}
+	}
+	o.ownsSyms = make([][]uint32, len(f.Sections))
+	for i := uint32(1); i < f.NumSymbols; i++ {
+		s := f.Symbol(i)
+		if s.Defined() && s.Type != objfile.STT_SECTION {
+			o.ownsSyms[s.Section] = append(o.ownsSyms[s.Section], i)
+		}
+	}
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		if s.Flags&objfile.SHF_ALLOC == 0 || s.MultiRel {
+			continue
+		}
+		if err := f.CheckRelocs(uint32(i), l.Arch); err != nil {
+			o.leave(err.Error())
+		}
+		if s.Name == ".eh_frame" && (s.Type == objfile.SHT_PROGBITS || s.Type == objfile.SHT_X86_UNWIND) {
+			eh, err := f.ReadEhFrame(uint32(i))
+			if err != nil {
+				o.leave(err.Error())
+				continue
+			}
+			o.frames = append(o.frames, eh)
+		}
+	}
+	l.attachFrames(o)
+}
+
+// readAddrsig reads LLVM's table of address-significant symbols: ULEB128
+// symbol indices.
+func (o *Object) readAddrsig(section uint32) {
+	o.significant = map[uint32]bool{}
+	b := o.File.Bytes(section)
+	for len(b) > 0 {
+		v, n := uint64(0), 0
+		for shift := uint(0); ; shift += 7 {
+			if n >= len(b) || shift > 35 {
+				o.significant = nil
+				return
+			}
+			c := b[n]
+			n++
+			v |= uint64(c&0x7f) << shift
+			if c&0x80 == 0 {
+				break
+			}
+		}
+		if v >= uint64(o.File.NumSymbols) {
+			o.significant = nil
+			return
+		}
+		o.significant[uint32(v)] = true
+		b = b[n:]
+	}
+}
+
+// attachFrames finds the function of each frame entry, by the relocation of
+// its first address.
+func (l *Link) attachFrames(o *Object) {
+	f := o.File
+	o.fdeStart = make([]uint32, len(f.Sections)+1)
+	for k, eh := range o.frames {
+		rs := f.Relocs(eh.Section)
+		at := relocIndex(rs)
+		o.frameRelocs = append(o.frameRelocs, at)
+		for i := range eh.FDEs {
+			fde := &eh.FDEs[i]
+			n, ok := at.find(fde.PCBegin)
+			if !ok {
+				continue // GNU as leaves an FDE of a discarded section like this
+			}
+			s := f.Symbol(rs.At(n).Sym)
+			if !s.Defined() {
+				o.leave("a frame entry for a function that is not in the object")
+				continue
+			}
+			ref := fdeRef{section: s.Section, frame: uint32(k), fde: uint32(i), lsda: -1}
+			if fde.LSDA != 0 {
+				if n, ok := at.find(fde.LSDA); ok {
+					ref.lsda = int32(n)
+				}
+			}
+			o.fdes = append(o.fdes, ref)
+		}
+	}
+	sort.SliceStable(o.fdes, func(a, b int) bool { return o.fdes[a].section < o.fdes[b].section })
+	for _, r := range o.fdes {
+		o.fdeStart[r.section+1]++
+	}
+	for i := 1; i < len(o.fdeStart); i++ {
+		o.fdeStart[i] += o.fdeStart[i-1]
+	}
+}
+
+// framesOf returns the frame entries of a section's functions.
+func (o *Object) framesOf(section uint32) []fdeRef {
+	return o.fdes[o.fdeStart[section]:o.fdeStart[section+1]]
+}
+
+// relocsByOffset finds relocations by the place they change.
+type relocsByOffset struct {
+	rs    objfile.Relocs
+	order []uint32 // nil where the table is sorted as it stands
+}
+
+func relocIndex(rs objfile.Relocs) relocsByOffset {
+	x := relocsByOffset{rs: rs}
+	last := uint64(0)
+	sorted := true
+	for i := range rs.Len() {
+		if off := rs.At(i).Offset; off < last {
+			sorted = false
+			break
+		} else {
+			last = off
+		}
+	}
+	if !sorted {
+		x.order = make([]uint32, rs.Len())
+		for i := range x.order {
+			x.order[i] = uint32(i)
+		}
+		sort.SliceStable(x.order, func(a, b int) bool { return rs.At(int(x.order[a])).Offset < rs.At(int(x.order[b])).Offset })
+	}
+	return x
+}
+
+func (x relocsByOffset) nth(i int) int {
+	if x.order != nil {
+		return int(x.order[i])
+	}
+	return i
+}
+
+// first returns the rank, in order of offsets, of the first relocation at or
+// behind off.
+func (x relocsByOffset) first(off uint64) int {
+	return sort.Search(x.rs.Len(), func(i int) bool { return x.rs.At(x.nth(i)).Offset >= off })
+}
+
+// find returns the index of the relocation at off.
+func (x relocsByOffset) find(off uint64) (int, bool) {
+	i := x.first(off)
+	if i < x.rs.Len() && x.rs.At(x.nth(i)).Offset == off {
+		return x.nth(i), true
+	}
+	return 0, false
+}
+
+// targetKind says what a relocation's symbol stands for.
+type targetKind uint8
+
+const (
+	toNothing   targetKind = iota // no symbol
+	toSection                     // a place in a section of the link
+	toSymbol                      // a name that is not in the objects, or that can be replaced
+	toAbsolute                    // a number
+	toDiscarded                   // a place in a section that COMDAT resolution dropped
+)
+
+// target is what a relocation refers to, its addend left out.
+type target struct {
+	kind    targetKind
+	section bool   // the symbol is a section symbol
+	sec     SecID  // toSection, toDiscarded
+	value   uint64 // toSection: the symbol's value; toAbsolute: the number
+	sym     SymID  // of a global symbol, for any kind
+	global  bool   // the reference is by a global name
+	typ     objfile.SymType
+}
+
+// resolveRef says what symbol index sym of object o refers to.
+func (l *Link) resolveRef(o *Object, sym uint32) target {
+	if sym == 0 {
+		return target{kind: toNothing}
+	}
+	var t target
+	s := o.File.Symbol(sym)
+	t.typ = s.Type
+	if sym >= o.File.FirstGlobal {
+		t.global, t.sym = true, o.globals[sym-o.File.FirstGlobal]
+		d := &l.defs[t.sym]
+		if d.rank == rankNone || d.rank == rankCommon || d.pinned {
+			t.kind = toSymbol
+			return t
+		}
+		o = l.Objects[d.object]
+		s = o.File.Symbol(d.symbol)
+		t.typ = s.Type
+		if l.opt.Shared && d.exported {
+			// Another module's definition can take its place at run time.
+			if v := s.Visibility(); v == objfile.STV_DEFAULT {
+				t.kind = toSymbol
+				return t
+			}
+		}
+	}
+	t.section = s.Type == objfile.STT_SECTION
+	t.value = s.Value
+	switch {
+	case s.Section == objfile.SecUndef || s.Section == objfile.SecCommon:
+		t.kind = toSymbol
+	case s.Section >= objfile.SecReserved:
+		t.kind = toAbsolute
+	case o.dropped(s.Section):
+		t.kind, t.sec = toDiscarded, o.Base+SecID(s.Section)
+	default:
+		t.kind, t.sec = toSection, o.Base+SecID(s.Section)
+	}
+	return t
+}
+
+// place returns the section that a preemptible or pinned name is defined in,
+// for reachability, which must follow names that comparison may not.
+func (l *Link) place(id SymID) (SecID, bool) {
+	d := &l.defs[id]
+	if d.rank == rankNone {
+		return NoSec, false
+	}
+	o := l.Objects[d.object]
+	s := o.File.Symbol(d.symbol)
+	if !s.Defined() || o.dropped(s.Section) {
+		return NoSec, false
+	}
+	return o.Base + SecID(s.Section), true
+}

@@ -1,0 +1,145 @@
+package merge
+
+import (
+	"strings"
+
+	"leanlink/objfile"
+)
+
+// mark finds every section that the real linker's --gc-sections would keep,
+// or more: where it is not sure, a section is live. Dead sections are left
+// to the linker; what rests on their being dead is only that an LSDA which
+// they alone name need not be kept.
+//
+// The walk is breadth-first, so that via gives shortest paths.
+func (l *Link) mark() {
+	l.live = make([]bool, l.Sections())
+	l.via = make([]SecID, l.Sections())
+	for i := range l.via {
+		l.via[i] = NoSec
+	}
+	var queue []SecID
+	reach := func(id, from SecID) {
+		if id == NoSec || l.live[id] {
+			return
+		}
+		if s := l.Section(id); s.Flags&objfile.SHF_ALLOC == 0 || s.Flags&objfile.SHF_EXCLUDE != 0 {
+			return
+		}
+		if o, i := l.Of(id); o.dropped(i) {
+			return
+		}
+		l.live[id], l.via[id] = true, from
+		queue = append(queue, id)
+	}
+	for _, o := range l.Objects {
+		for i := range o.File.Sections {
+			if l.isRoot(o, uint32(i)) {
+				reach(o.Base+SecID(i), NoSec)
+			}
+		}
+	}
+	for id := range l.defs {
+		if d := &l.defs[id]; d.exported || d.pinned {
+			if sec, ok := l.place(SymID(id)); ok {
+				reach(sec, NoSec)
+			}
+		}
+	}
+	// Metadata that SHF_LINK_ORDER ties to a section lives with it.
+	dependents := map[SecID][]SecID{}
+	for _, o := range l.Objects {
+		for i := range o.File.Sections {
+			s := &o.File.Sections[i]
+			if s.Flags&objfile.SHF_LINK_ORDER != 0 && s.Flags&objfile.SHF_ALLOC != 0 && s.Link < uint32(len(o.File.Sections)) && s.Link != 0 {
+				k := o.Base + SecID(s.Link)
+				dependents[k] = append(dependents[k], o.Base+SecID(i))
+			}
+		}
+	}
+	follow := func(o *Object, sym uint32, from SecID) {
+		t := l.resolveRef(o, sym)
+		switch t.kind {
+		case toSection:
+			reach(t.sec, from)
+		case toSymbol:
+			if t.global {
+				if sec, ok := l.place(t.sym); ok {
+					reach(sec, from)
+				}
+			}
+		}
+	}
+	for len(queue) > 0 {
+		id := queue[0]
+		queue = queue[1:]
+		o, i := l.Of(id)
+		if !isEhFrame(&o.File.Sections[i]) {
+			rs := o.File.Relocs(i)
+			for k := range rs.Len() {
+				follow(o, rs.At(k).Sym, id)
+			}
+		}
+		for _, ref := range o.framesOf(i) {
+			eh := o.frames[ref.frame]
+			rs := o.File.Relocs(eh.Section)
+			fde := &eh.FDEs[ref.fde]
+			if ref.lsda >= 0 {
+				follow(o, rs.At(int(ref.lsda)).Sym, id)
+			}
+			if p := eh.CIEs[fde.CIE].Personality; p != 0 {
+				if k, ok := o.frameRelocs[ref.frame].find(p); ok {
+					follow(o, rs.At(k).Sym, id)
+				}
+			}
+			// The frame table itself is kept; it is no one's target.
+			l.live[o.Base+SecID(eh.Section)] = true
+		}
+		if g, ok := o.groups[i]; ok {
+			for _, m := range g.members {
+				reach(o.Base+SecID(m), id)
+			}
+		}
+		for _, d := range dependents[id] {
+			reach(d, id)
+		}
+	}
+}
+
+func isEhFrame(s *objfile.Section) bool { return s.Name == ".eh_frame" }
+
+// isRoot reports whether a section is kept whether or not anything refers
+// to it.
+func (l *Link) isRoot(o *Object, i uint32) bool {
+	s := &o.File.Sections[i]
+	if s.Flags&objfile.SHF_ALLOC == 0 || isEhFrame(s) || o.dropped(i) {
+		return false
+	}
+	if s.Flags&objfile.SHF_LINK_ORDER != 0 {
+		return false // lives with its section
+	}
+	switch s.Type {
+	case objfile.SHT_INIT_ARRAY, objfile.SHT_FINI_ARRAY, objfile.SHT_PREINIT, objfile.SHT_NOTE:
+		return true
+	}
+	if s.Flags&objfile.SHF_RETAIN != 0 || isCIdentifier(s.Name) {
+		return true
+	}
+	for _, p := range [...]string{".init", ".fini", ".ctors", ".dtors", ".preinit_array", ".jcr", ".tm_clone_table", ".note"} {
+		if s.Name == p || strings.HasPrefix(s.Name, p) && (s.Name[len(p)] == '.' || s.Name[len(p)] == '_') {
+			return true
+		}
+	}
+	return l.opt.KeepSection != nil && l.opt.KeepSection(s.Name)
+}
+
+// isCIdentifier reports whether __start_NAME and __stop_NAME can exist.
+func isCIdentifier(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if !(c == '_' || c|0x20 >= 'a' && c|0x20 <= 'z' || i > 0 && c >= '0' && c <= '9') {
+			return false
+		}
+	}
+	return name != ""
+}

@@ -1,0 +1,208 @@
+package merge
+
+import (
+	"leanlink/objfile"
+)
+
+// Fate is what becomes of a section.
+type Fate uint8
+
+// Fates. Sections that are not allocated have none.
+const (
+	FateNone    Fate = iota
+	FateKept         // stays, perhaps for others as well
+	FateFolded       // gone; its leader stands for it
+	FateThunk        // its body is a jump to its leader
+	FateDropped      // nothing reaches it: the linker drops it
+)
+
+// Plan says what becomes of every section of a link.
+type Plan struct {
+	Link *Link
+	// Fate, Leader and Reason are indexed by SecID. Leader is NoSec but for
+	// FateFolded and FateThunk. Reason says why a kept section could not
+	// fold; Eligible for those that merely have no equal.
+	Fate   []Fate
+	Leader []SecID
+	Reason []Reason
+	// Class is a number for each set of equal sections, −1 for sections
+	// without one. Indexed by SecID.
+	Class []int32
+	// Align is the alignment of leaders, and of the mergeable constants they
+	// use, that must be larger than their own.
+	Align map[SecID]uint64
+	// Thunks has the new body of each FateThunk section.
+	Thunks map[SecID]*objfile.Thunk
+
+	// leads numbers the leaders, in link order, for the names of the
+	// symbols that mark them.
+	leads map[SecID]int
+	// aliases lists, by leader, the names that it takes over.
+	aliases map[SecID][]SymID
+}
+
+// Make decides what becomes of every section: reachability, significance of
+// addresses, folding. It changes nothing.
+func (l *Link) Make() (*Plan, error) {
+	l.mark()
+	l.weigh()
+	n := l.Sections()
+	p := &Plan{
+		Link: l, Fate: make([]Fate, n), Leader: make([]SecID, n), Reason: make([]Reason, n), Class: make([]int32, n),
+		Align: map[SecID]uint64{}, Thunks: map[SecID]*objfile.Thunk{}, leads: map[SecID]int{}, aliases: map[SecID][]SymID{},
+	}
+	for id := range n {
+		p.Leader[id], p.Class[id] = NoSec, -1
+		o, i := l.Of(SecID(id))
+		s := &o.File.Sections[i]
+		switch {
+		case s.Flags&objfile.SHF_ALLOC == 0:
+		case l.live[id]:
+			p.Fate[id] = FateKept
+			p.Reason[id] = l.whyNot(o, i)
+		default:
+			p.Fate[id] = FateDropped
+		}
+	}
+	if l.opt.Mode == ModeOff {
+		return p, nil
+	}
+	f, err := l.fold(p.Reason)
+	if err != nil {
+		return nil, err
+	}
+	for c, members := range f.members {
+		ids := make([]SecID, len(members))
+		for k, m := range members {
+			ids[k] = f.nodes[m]
+			p.Class[ids[k]] = int32(c)
+		}
+		if len(ids) > 1 {
+			p.elect(f, ids)
+		}
+	}
+	p.nameLeaders()
+	p.takeNames()
+	return p, nil
+}
+
+// elect chooses the leader of a class and what becomes of the others.
+//
+// Data and functions that are only called fold into the first in link
+// order. A function with an identity never shares its address with another
+// that has one, nor with one that a vtable names; it keeps its address, with
+// a jump for a body where that is smaller.
+func (p *Plan) elect(f *folder, ids []SecID) {
+	leader, vtables := NoSec, false
+	for _, id := range ids {
+		if !f.identity[id] {
+			if leader == NoSec {
+				leader = id
+			}
+			vtables = vtables || p.Link.weight[id] == inVtable
+		}
+	}
+	if leader == NoSec || !vtables {
+		// Nobody minds sharing an address with one that has an identity.
+		for _, id := range ids {
+			if f.identity[id] {
+				leader = id
+				break
+			}
+		}
+	}
+	align := uint64(1)
+	for _, id := range ids {
+		switch {
+		case id == leader:
+		case !f.identity[id]:
+			p.Fate[id], p.Leader[id] = FateFolded, leader
+		default:
+			if t := p.thunk(id); t != nil {
+				p.Fate[id], p.Leader[id] = FateThunk, leader
+				p.Thunks[id] = t
+			}
+		}
+		if p.Fate[id] == FateFolded {
+			align = max(align, p.Link.Section(id).Align)
+		}
+		if p.Fate[id] != FateKept {
+			p.raisePieces(f, leader, id)
+		}
+	}
+	if align > p.Link.Section(leader).Align {
+		p.Align[leader] = align
+	}
+}
+
+// raisePieces gives the mergeable constants that a leader uses the alignment
+// of those that the other used in their place.
+func (p *Plan) raisePieces(f *folder, leader, other SecID) {
+	oa, ia := p.Link.Of(leader)
+	ob, ib := p.Link.Of(other)
+	ra, rb := oa.File.Relocs(ia), ob.File.Relocs(ib)
+	for k := range ra.Len() {
+		a, b := f.operandOf(oa, ia, ra, ra.At(k)), f.operandOf(ob, ib, rb, rb.At(k))
+		if a.kind == operandPiece && b.align > max(a.align, p.Align[a.sec]) {
+			p.Align[a.sec] = b.align
+		}
+	}
+}
+
+// thunk returns a body that jumps to the leader, nil if the function must
+// keep its own.
+func (p *Plan) thunk(id SecID) *objfile.Thunk {
+	l := p.Link
+	if l.opt.NoThunks || l.Arch.Thunk == nil || l.weight[id] == exported || l.interior[id] {
+		return nil
+	}
+	o, i := l.Of(id)
+	if o.File.Sections[i].Rel == 0 {
+		return nil // no table to put the jump's relocation into
+	}
+	body := o.File.Bytes(i)
+	t := l.Arch.Thunk(body)
+	if t == nil || len(t.Code) >= len(body) {
+		return nil
+	}
+	return t
+}
+
+// nameLeaders numbers the leaders in link order.
+func (p *Plan) nameLeaders() {
+	is := make([]bool, len(p.Fate))
+	for id := range p.Fate {
+		if lead := p.Leader[id]; lead != NoSec {
+			is[lead] = true
+		}
+	}
+	for id, yes := range is {
+		if yes {
+			p.leads[SecID(id)] = len(p.leads)
+		}
+	}
+}
+
+// takeNames gives each leader the global names of those that fold into it.
+// Only the definition that resolution chose becomes an alias; one that lost
+// to another just goes.
+func (p *Plan) takeNames() {
+	l := p.Link
+	for id := range l.defs {
+		sec, ok := l.place(SymID(id))
+		if ok && p.Fate[sec] == FateFolded {
+			p.aliases[p.Leader[sec]] = append(p.aliases[p.Leader[sec]], SymID(id))
+		}
+	}
+}
+
+// Folded counts the sections that fold, and their bytes.
+func (p *Plan) Folded() (sections int, bytes uint64) {
+	for id, f := range p.Fate {
+		if f == FateFolded {
+			sections++
+			bytes += p.Link.Section(SecID(id)).Size
+		}
+	}
+	return sections, bytes
+}

@@ -1,0 +1,229 @@
+package merge
+
+import (
+	"leanlink/objfile"
+)
+
+// An Input is one file of the link, in command line order, as far as symbol
+// resolution sees it. Exactly one of File, Members and Shared is set.
+type Input struct {
+	File    *objfile.File // a relocatable object
+	Members []*Member     // an archive
+	Whole   bool          // --whole-archive: all members take part
+	Group   int           // > 0: number of the --start-group it lies in
+	Shared  *objfile.File // a shared object: its dynamic symbols
+}
+
+// Member is one object of an archive, parsed only when something needs it.
+type Member struct {
+	Name string
+	// Defines lists the symbols for which a linker extracts the member.
+	Defines []string
+	// Parse reads the member; it is called at most once.
+	Parse func() (*objfile.File, error)
+
+	file    *objfile.File
+	taken   bool
+	skipped bool // not an ELF object: nothing to extract
+}
+
+// File returns the member's parsed object, nil if it was not extracted.
+func (m *Member) File() *objfile.File { return m.file }
+
+// symState is what a name stands for while archives are being searched.
+type symState uint8
+
+const (
+	symUnseen  symState = iota
+	symWeakRef          // only weak references: extract nothing
+	symWanted           // a reference that extracts
+	symShared           // a shared object defines it
+	symDefined
+)
+
+// extraction is the state of a simulated search of archives.
+type extraction struct {
+	state map[string]symState
+	lazy  map[string]*Member // first member on offer, position-independent search only
+	order []*Member
+	eager bool // lld and mold: archives are on offer from anywhere on the line
+	err   error
+}
+
+// Extract decides which archive members take part in the link and returns
+// them, and parses them. roots are the names that the command line wants
+// (entry, -u, …).
+//
+// GNU ld and gold search an archive when they come to it, for what is
+// undefined by then, and a group until nothing new turns up; lld, mold and
+// wild keep every member on offer from wherever it stands. eager chooses the
+// second way.
+func Extract(inputs []Input, roots []string, eager bool) error {
+	x := &extraction{state: map[string]symState{}, lazy: map[string]*Member{}, eager: eager}
+	for _, name := range roots {
+		x.want(name)
+	}
+	for i := 0; i < len(inputs); i++ {
+		in := &inputs[i]
+		switch {
+		case in.File != nil:
+			x.object(in.File)
+		case in.Shared != nil:
+			x.shared(in.Shared)
+		case in.Whole:
+			for _, m := range in.Members {
+				x.take(m)
+			}
+		case eager:
+			for _, m := range in.Members {
+				x.offer(m)
+			}
+		default:
+			last := i
+			for in.Group > 0 && last+1 < len(inputs) && inputs[last+1].Group == in.Group {
+				last++
+			}
+			if last == i {
+				x.search(in.Members)
+				break
+			}
+			// A group: objects and shared objects in it count once, its
+			// archives are searched until a round finds nothing.
+			for k := i; k <= last; k++ {
+				switch g := &inputs[k]; {
+				case g.File != nil:
+					x.object(g.File)
+				case g.Shared != nil:
+					x.shared(g.Shared)
+				case g.Whole:
+					for _, m := range g.Members {
+						x.take(m)
+					}
+				}
+			}
+			for changed := true; changed && x.err == nil; {
+				changed = false
+				for k := i; k <= last; k++ {
+					if x.search(inputs[k].Members) {
+						changed = true
+					}
+				}
+			}
+			i = last
+		}
+		if x.err != nil {
+			return x.err
+		}
+	}
+	return x.err
+}
+
+// want notes a reference; in an eager search it extracts at once.
+func (x *extraction) want(name string) {
+	if s := x.state[name]; s > symWeakRef {
+		return
+	}
+	x.state[name] = symWanted
+	if m := x.lazy[name]; m != nil {
+		x.take(m)
+	}
+}
+
+// object adds an object's symbols.
+func (x *extraction) object(f *objfile.File) {
+	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
+		s := f.Symbol(i)
+		name := f.NameOf(&s)
+		if s.Section != objfile.SecUndef {
+			x.state[name] = symDefined
+		}
+	}
+	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
+		s := f.Symbol(i)
+		if s.Section != objfile.SecUndef {
+			continue
+		}
+		name := f.NameOf(&s)
+		if s.Bind == objfile.STB_WEAK {
+			if x.state[name] == symUnseen {
+				x.state[name] = symWeakRef
+			}
+			continue
+		}
+		x.want(name)
+		if x.err != nil {
+			return
+		}
+	}
+}
+
+// shared adds a shared object's dynamic symbols. What it leaves undefined is
+// a reference like any other.
+func (x *extraction) shared(f *objfile.File) {
+	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
+		s := f.Symbol(i)
+		name := f.NameOf(&s)
+		if s.Section != objfile.SecUndef {
+			if x.state[name] < symShared {
+				x.state[name] = symShared
+			}
+		} else if s.Bind != objfile.STB_WEAK {
+			x.want(name)
+		}
+	}
+}
+
+// offer makes a member's definitions available to later references and
+// serves the earlier ones.
+func (x *extraction) offer(m *Member) {
+	for _, name := range m.Defines {
+		if x.state[name] == symWanted {
+			x.take(m)
+			return
+		}
+	}
+	for _, name := range m.Defines {
+		if _, ok := x.lazy[name]; !ok {
+			x.lazy[name] = m
+		}
+	}
+}
+
+// search extracts from one archive until a round finds nothing.
+func (x *extraction) search(members []*Member) (found bool) {
+	for changed := true; changed && x.err == nil; {
+		changed = false
+		for _, m := range members {
+			if m.taken {
+				continue
+			}
+			for _, name := range m.Defines {
+				if x.state[name] == symWanted {
+					x.take(m)
+					changed, found = true, true
+					break
+				}
+			}
+		}
+	}
+	return found
+}
+
+// take extracts a member.
+func (x *extraction) take(m *Member) {
+	if m.taken || x.err != nil {
+		return
+	}
+	m.taken = true
+	if m.file == nil && !m.skipped {
+		f, err := m.Parse()
+		if err != nil {
+			x.err = err
+			return
+		}
+		m.file, m.skipped = f, f == nil
+	}
+	if m.file != nil {
+		x.object(m.file)
+	}
+}

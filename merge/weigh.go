@@ -1,0 +1,160 @@
+package merge
+
+import "leanlink/objfile"
+
+// weight is how much of a function's address a program can observe. The
+// order matters: a heavier use hides a lighter one.
+type weight uint8
+
+const (
+	// called: only called or jumped to. The address is nobody's business.
+	called weight = iota
+	// inVtable: also in a Rust vtable, from which a program can call but
+	// not read. Code compiled with profiles may compare a loaded slot with
+	// a function that it names, so such a function never shares an address
+	// with a materialised one (llvm-project 221121).
+	inVtable
+	// materialised: its address is computed, stored in data, or compared.
+	materialised
+	// exported: other modules, or options of the link, can name it.
+	exported
+)
+
+// weigh finds what the live references say of each function, and which
+// constants are vtables.
+func (l *Link) weigh() {
+	n := l.Sections()
+	l.weight = make([]weight, n)
+	l.vtable = make([]bool, n)
+	l.user = make([]SecID, n)
+	l.interior = make([]bool, n)
+	for i := range l.user {
+		l.user[i] = NoSec
+	}
+	for id := range l.defs {
+		if d := &l.defs[id]; d.exported || d.pinned {
+			if sec, ok := l.place(SymID(id)); ok {
+				l.weight[sec] = exported
+			}
+		}
+	}
+	l.eachReference(func(src SecID, o *Object, i uint32, r objfile.Reloc, t target) {
+		if t.kind == toSection && t.sec != src {
+			switch u := &l.user[t.sec]; *u {
+			case NoSec, src:
+				*u = src
+			default:
+				*u = manySecs
+			}
+		}
+	})
+	for id := range n {
+		if l.live[id] {
+			if o, i := l.Of(SecID(id)); l.isVtable(o, i) {
+				l.vtable[id] = true
+			}
+		}
+	}
+	l.eachReference(func(src SecID, o *Object, i uint32, r objfile.Reloc, t target) {
+		sec := t.sec
+		switch t.kind {
+		case toSection:
+		case toSymbol:
+			var ok bool
+			if sec, ok = l.place(t.sym); !t.global || !ok {
+				return
+			}
+		default:
+			return
+		}
+		if l.Section(sec).Flags&objfile.SHF_EXECINSTR == 0 {
+			return
+		}
+		use := l.use(src, o, i, r, t)
+		l.weight[sec] = max(l.weight[sec], use)
+		if sec != src && !(use == called && l.isOwnTable(src, o, i, r, t)) && !l.atStart(o, i, r, t) {
+			l.interior[sec] = true
+		}
+	})
+}
+
+// use says what one reference to code does with its target's address.
+func (l *Link) use(src SecID, o *Object, i uint32, r objfile.Reloc, t target) weight {
+	s := &o.File.Sections[i]
+	switch {
+	case o.Reason != "":
+		return materialised
+	case s.Flags&objfile.SHF_EXECINSTR != 0:
+		if l.Arch.IsCall(o.File.Bytes(i), r) {
+			return called
+		}
+		return materialised
+	case l.vtable[src]:
+		return inVtable
+	case l.isOwnTable(src, o, i, r, t):
+		return called
+	}
+	return materialised
+}
+
+// atStart reports whether a reference surely means the start of its target.
+func (l *Link) atStart(o *Object, i uint32, r objfile.Reloc, t target) bool {
+	addend := r.Addend
+	if !o.File.Relocs(i).Rela {
+		var ok bool
+		if addend, ok = l.Arch.Addend(o.File.Bytes(i)[r.Offset:], r.Type); !ok {
+			return false
+		}
+	}
+	if o.File.Sections[i].Flags&objfile.SHF_EXECINSTR != 0 {
+		addend -= l.Arch.Bias(r)
+	}
+	return l.codeStart(t, addend) == 0
+}
+
+// isOwnTable reports whether a reference from data is an entry of a jump
+// table: it points into the one function that uses the table. A relative
+// entry can be nothing else in a Rust object (LLVM makes relative tables of
+// labels, and of data, but not of functions); an absolute one must point
+// behind the start, which could be a function pointer.
+func (l *Link) isOwnTable(src SecID, o *Object, i uint32, r objfile.Reloc, t target) bool {
+	s := &o.File.Sections[i]
+	if !o.Rust || s.Flags&objfile.SHF_WRITE != 0 || l.user[src] != t.sec || t.global && !l.sameObject(o, t.sec) {
+		return false
+	}
+	switch l.Arch.Reloc(r.Type).Kind {
+	case objfile.RelPC:
+		return true
+	case objfile.RelAbs:
+		rs := o.File.Relocs(i)
+		addend := r.Addend
+		if !rs.Rela {
+			var ok bool
+			if addend, ok = l.Arch.Addend(o.File.Bytes(i)[r.Offset:], r.Type); !ok {
+				return false
+			}
+		}
+		return l.codeStart(t, addend) > 0
+	}
+	return false
+}
+
+func (l *Link) sameObject(o *Object, sec SecID) bool { return l.objOf[sec] == o.index }
+
+// eachReference calls f for every relocation of live allocated sections,
+// frame tables left out.
+func (l *Link) eachReference(f func(src SecID, o *Object, i uint32, r objfile.Reloc, t target)) {
+	for _, o := range l.Objects {
+		for i := range o.File.Sections {
+			src := o.Base + SecID(i)
+			if !l.live[src] || isEhFrame(&o.File.Sections[i]) {
+				continue
+			}
+			rs := o.File.Relocs(uint32(i))
+			for k := range rs.Len() {
+				r := rs.At(k)
+				f(src, o, uint32(i), r, l.resolveRef(o, r.Sym))
+			}
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package objfile
+
+import "encoding/binary"
+
+// class is the ELF class of a file: the widths and orders of the records'
+// fields. No other file depends on it.
+type class uint8
+
+const (
+	class32 class = 1 // ELFCLASS32
+	class64 class = 2 // ELFCLASS64
+)
+
+var le = binary.LittleEndian
+
+// header holds the fields of Elf32_Ehdr and Elf64_Ehdr that a relocatable
+// file uses.
+type header struct {
+	typ, machine                 uint16
+	flags                        uint32
+	shoff                        uint64
+	shentsize, shnum, shstrndx   uint16
+	shoffAt, shnumAt, shstrndxAt int // where those fields are in the file
+}
+
+func (c class) headerSize() uint64 {
+	if c == class64 {
+		return 64
+	}
+	return 52
+}
+
+func (c class) sectionSize() uint64 {
+	if c == class64 {
+		return 64
+	}
+	return 40
+}
+
+func (c class) symbolSize() uint64 {
+	if c == class64 {
+		return 24
+	}
+	return 16
+}
+
+func (c class) relocSize(rela bool) uint64 {
+	switch {
+	case c == class64 && rela:
+		return 24
+	case c == class64:
+		return 16
+	case rela:
+		return 12
+	}
+	return 8
+}
+
+// WordSize is the size of an address in bytes.
+func (c class) wordSize() int {
+	if c == class64 {
+		return 8
+	}
+	return 4
+}
+
+// header decodes the ELF header; b holds at least headerSize bytes.
+func (c class) header(b []byte) header {
+	h := header{typ: le.Uint16(b[16:]), machine: le.Uint16(b[18:])}
+	if c == class64 {
+		h.shoff, h.flags = le.Uint64(b[40:]), le.Uint32(b[48:])
+		h.shoffAt, h.shnumAt, h.shstrndxAt = 40, 60, 62
+	} else {
+		h.shoff, h.flags = uint64(le.Uint32(b[32:])), le.Uint32(b[36:])
+		h.shoffAt, h.shnumAt, h.shstrndxAt = 32, 48, 50
+	}
+	h.shentsize = le.Uint16(b[h.shnumAt-2:])
+	h.shnum = le.Uint16(b[h.shnumAt:])
+	h.shstrndx = le.Uint16(b[h.shstrndxAt:])
+	return h
+}
+
+// section decodes a section header; b holds at least sectionSize bytes. The
+// name is left as its offset.
+func (c class) section(b []byte) (s Section, name uint32) {
+	name, s.Type = le.Uint32(b), le.Uint32(b[4:])
+	if c == class64 {
+		s.Flags, s.Offset, s.Size = le.Uint64(b[8:]), le.Uint64(b[24:]), le.Uint64(b[32:])
+		s.Link, s.Info = le.Uint32(b[40:]), le.Uint32(b[44:])
+		s.Align, s.EntSize = le.Uint64(b[48:]), le.Uint64(b[56:])
+	} else {
+		s.Flags = uint64(le.Uint32(b[8:]))
+		s.Offset, s.Size = uint64(le.Uint32(b[16:])), uint64(le.Uint32(b[20:]))
+		s.Link, s.Info = le.Uint32(b[24:]), le.Uint32(b[28:])
+		s.Align, s.EntSize = uint64(le.Uint32(b[32:])), uint64(le.Uint32(b[36:]))
+	}
+	return s, name
+}
+
+// putSection changes the fields of a section header that an Edit may change.
+func (c class) putSection(b []byte, s *Section) {
+	le.PutUint32(b[4:], s.Type)
+	if c == class64 {
+		le.PutUint64(b[8:], s.Flags)
+		le.PutUint64(b[24:], s.Offset)
+		le.PutUint64(b[32:], s.Size)
+		le.PutUint32(b[40:], s.Link)
+		le.PutUint32(b[44:], s.Info)
+		le.PutUint64(b[48:], s.Align)
+		le.PutUint64(b[56:], s.EntSize)
+	} else {
+		le.PutUint32(b[8:], uint32(s.Flags))
+		le.PutUint32(b[16:], uint32(s.Offset))
+		le.PutUint32(b[20:], uint32(s.Size))
+		le.PutUint32(b[24:], s.Link)
+		le.PutUint32(b[28:], s.Info)
+		le.PutUint32(b[32:], uint32(s.Align))
+		le.PutUint32(b[36:], uint32(s.EntSize))
+	}
+}
+
+// putName sets the name offset of a section header.
+func (c class) putName(b []byte, name uint32) { le.PutUint32(b, name) }
+
+// symbol decodes one symbol; shndx is the raw 16-bit field.
+func (c class) symbol(b []byte) (s Symbol, shndx uint16) {
+	s.nameOff = le.Uint32(b)
+	var info uint8
+	if c == class64 {
+		info, s.Other, shndx = b[4], b[5], le.Uint16(b[6:])
+		s.Value, s.Size = le.Uint64(b[8:]), le.Uint64(b[16:])
+	} else {
+		s.Value, s.Size = uint64(le.Uint32(b[4:])), uint64(le.Uint32(b[8:]))
+		info, s.Other, shndx = b[12], b[13], le.Uint16(b[14:])
+	}
+	s.Bind, s.Type = Bind(info>>4), SymType(info&15)
+	return s, shndx
+}
+
+// putSymbol encodes a symbol with the given raw section index.
+func (c class) putSymbol(b []byte, s *Symbol, shndx uint16) {
+	le.PutUint32(b, s.nameOff)
+	info := uint8(s.Bind)<<4 | uint8(s.Type)
+	if c == class64 {
+		b[4], b[5] = info, s.Other
+		le.PutUint16(b[6:], shndx)
+		le.PutUint64(b[8:], s.Value)
+		le.PutUint64(b[16:], s.Size)
+	} else {
+		le.PutUint32(b[4:], uint32(s.Value))
+		le.PutUint32(b[8:], uint32(s.Size))
+		b[12], b[13] = info, s.Other
+		le.PutUint16(b[14:], shndx)
+	}
+}
+
+// reloc decodes one relocation record.
+func (c class) reloc(b []byte, rela bool) (r Reloc) {
+	if c == class64 {
+		r.Offset = le.Uint64(b)
+		info := le.Uint64(b[8:])
+		r.Type, r.Sym = uint32(info), uint32(info>>32)
+		if rela {
+			r.Addend = int64(le.Uint64(b[16:]))
+		}
+		return r
+	}
+	r.Offset = uint64(le.Uint32(b))
+	info := le.Uint32(b[4:])
+	r.Type, r.Sym = info&0xff, info>>8
+	if rela {
+		r.Addend = int64(int32(le.Uint32(b[8:])))
+	}
+	return r
+}
+
+// putReloc encodes one relocation record.
+func (c class) putReloc(b []byte, rela bool, r Reloc) {
+	if c == class64 {
+		le.PutUint64(b, r.Offset)
+		le.PutUint64(b[8:], uint64(r.Sym)<<32|uint64(r.Type))
+		if rela {
+			le.PutUint64(b[16:], uint64(r.Addend))
+		}
+		return
+	}
+	le.PutUint32(b, uint32(r.Offset))
+	le.PutUint32(b[4:], r.Sym<<8|r.Type&0xff)
+	if rela {
+		le.PutUint32(b[8:], uint32(int32(r.Addend)))
+	}
+}
+
+// maxRelocSym is the largest symbol index that a relocation can hold.
+func (c class) maxRelocSym() uint32 {
+	if c == class64 {
+		return 1<<32 - 1
+	}
+	return 1<<24 - 1
+}

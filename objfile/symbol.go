@@ -1,0 +1,74 @@
+package objfile
+
+// Bind is a symbol's binding.
+type Bind uint8
+
+// SymType is a symbol's type.
+type SymType uint8
+
+// Bindings, types and visibilities of symbols (gABI chapter 4).
+const (
+	STB_LOCAL      Bind = 0
+	STB_GLOBAL     Bind = 1
+	STB_WEAK       Bind = 2
+	STB_GNU_UNIQUE Bind = 10
+
+	STT_NOTYPE    SymType = 0
+	STT_OBJECT    SymType = 1
+	STT_FUNC      SymType = 2
+	STT_SECTION   SymType = 3
+	STT_FILE      SymType = 4
+	STT_COMMON    SymType = 5
+	STT_TLS       SymType = 6
+	STT_GNU_IFUNC SymType = 10
+
+	STV_DEFAULT   = 0
+	STV_INTERNAL  = 1
+	STV_HIDDEN    = 2
+	STV_PROTECTED = 3
+)
+
+// Symbol is a decoded symbol table entry.
+type Symbol struct {
+	Bind    Bind
+	Type    SymType
+	Other   uint8  // st_other; the visibility is its low two bits
+	Section uint32 // ELF section index, or SecUndef, SecAbs, SecCommon, ≥ SecReserved
+	Value   uint64 // offset within the section; bit 0 set for Thumb functions
+	Size    uint64 // bytes
+
+	nameOff uint32
+}
+
+// Visibility is the low two bits of st_other.
+func (s *Symbol) Visibility() uint8 { return s.Other & 3 }
+
+// Defined reports whether the symbol lies in a section of its file.
+func (s *Symbol) Defined() bool { return s.Section != SecUndef && s.Section < SecReserved }
+
+// Symbol decodes symbol i, which must be below NumSymbols.
+func (f *File) Symbol(i uint32) Symbol {
+	size := f.class.symbolSize()
+	s, shndx := f.class.symbol(f.syms[uint64(i)*size:])
+	switch {
+	case shndx == shnXIndex && f.xindex != nil:
+		s.Section = le.Uint32(f.xindex[uint64(i)*4:])
+	case shndx >= shnLoReserve:
+		s.Section = 0xffff0000 | uint32(shndx)
+	default:
+		s.Section = uint32(shndx)
+	}
+	return s
+}
+
+// NameOf returns a symbol's name, borrowed from the file.
+func (f *File) NameOf(s *Symbol) string {
+	n, _ := cString(f.strs, s.nameOff)
+	return n
+}
+
+// SymbolName returns the name of symbol i, borrowed from the file.
+func (f *File) SymbolName(i uint32) string {
+	n, _ := cString(f.strs, le.Uint32(f.syms[uint64(i)*f.class.symbolSize():]))
+	return n
+}
