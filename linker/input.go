@@ -82,6 +82,8 @@ func (in *inputs) open(file *inputFile) error {
 		return err
 	}
 	switch {
+	case file.input.Format != "":
+		file.reason = "not in an object format (-b " + file.input.Format + ")"
 	case file.input.JustSymbols:
 		file.reason = "only its symbols are used"
 		return in.pinNames(path, b)
@@ -93,6 +95,12 @@ func (in *inputs) open(file *inputFile) error {
 		return in.readMembers(file)
 	case objfile.IsBitcode(b):
 		file.reason, in.pinAll = "bitcode", true
+	case objfile.FileType(b) == objfile.ET_REL && file.input.StartLib:
+		// Between --start-lib and --end-lib an object is extracted as if it
+		// were an archive's member.
+		a := &objfile.Archive{Name: path, Members: []objfile.Member{{Name: filepath.Base(path), Data: b}}}
+		file.archive = a
+		return in.readMembers(file)
 	case objfile.FileType(b) == objfile.ET_REL:
 		file.object, err = objfile.Parse(path, b)
 		return err

@@ -1,8 +1,11 @@
 package linker
 
 import (
-	"errors"
 	"fmt"
+	"path"
+	"strings"
+
+	"github.com/ianlancetaylor/demangle"
 
 	"leanlink/merge"
 	"leanlink/objfile"
@@ -17,27 +20,42 @@ type Prepared struct {
 }
 
 // Prepare reads the link's inputs, decides what it can do without and
-// writes changed objects into dir. The inputs are never changed.
-func Prepare(cl *CommandLine, cfg *Config, dir string) (*Prepared, error) {
+// writes changed objects into dir, with the draft of the report. The inputs
+// are never changed.
+func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared, error) {
 	if reason := unsuited(cl); reason != "" {
 		return &Prepared{Args: cl.Args, Unchanged: reason}, nil
 	}
-	in, err := readInputs(cl)
-	if err != nil {
+	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
+	cl.FindLibraries(real)
+	var err error
+	if p.script, err = readScripts(cl); err != nil {
+		return &Prepared{Args: cl.Args, Unchanged: err.Error()}, nil
+	}
+	if p.script != nil && p.script.byFile {
+		return &Prepared{Args: cl.Args, Unchanged: "a linker script chooses by file names"}, nil
+	}
+	if p.in, err = readInputs(cl); err != nil {
 		return nil, err
 	}
 	// Each input is now open and its format known; archives are not yet
 	// searched.
-	if err := extract(cl, in); err != nil {
+	if agree, err := p.extract(); err != nil {
 		return nil, err
+	} else if !agree {
+		return &Prepared{Args: cl.Args, Unchanged: "which archive members the real linker extracts is not certain"}, nil
 	}
-	files := in.linkOrder()
+	files := p.in.linkOrder()
 	if len(files) == 0 {
 		return &Prepared{Args: cl.Args, Unchanged: "no objects among the inputs"}, nil
 	}
-	link, err := merge.NewLink(files, mergeOptions(cl, cfg, in))
+	opt, err := p.options()
 	if err != nil {
 		return nil, err
+	}
+	link, err := merge.NewLink(files, opt)
+	if err != nil {
+		return &Prepared{Args: cl.Args, Unchanged: err.Error()}, nil
 	}
 	// Every symbol now stands for one definition.
 	plan, err := link.Make()
@@ -45,11 +63,25 @@ func Prepare(cl *CommandLine, cfg *Config, dir string) (*Prepared, error) {
 		return nil, err
 	}
 	// Nothing below changes what was decided.
-	args, err := rewrite(cl, in, plan, dir)
+	args, err := p.rewrite(plan, dir)
 	if err != nil {
 		return nil, err
 	}
+	if err := p.keepRecord(plan, dir); err != nil {
+		return nil, err
+	}
 	return &Prepared{Args: args}, nil
+}
+
+// preparation is what the phases of Prepare share.
+type preparation struct {
+	cl     *CommandLine
+	cfg    *Config
+	kind   Kind
+	script *script // nil without -T
+	in     *inputs
+	// rewritten says which objects were changed; indexed in link order.
+	rewritten []bool
 }
 
 // unsuited says why a link can't be made smaller, "" if it can.
@@ -59,24 +91,43 @@ func unsuited(cl *CommandLine) string {
 		return "a relocatable link (-r)"
 	case cl.EmitRelocs:
 		return "relocations are kept (--emit-relocs)"
-	case !cl.GCSections:
-		return "the linker was not asked to drop what nothing reaches (--gc-sections)"
 	case len(cl.Wrap) > 0:
 		return "symbols are replaced (--wrap)"
+	case cl.AllowMultipleDefinition:
+		return "symbols may be defined twice (--allow-multiple-definition)"
+	case len(cl.ExcludeLibs) > 0:
+		return "symbols are hidden by archive (--exclude-libs)"
+	case cl.RetainSymbolsFile != "":
+		return "symbols are named in a file (--retain-symbols-file)"
 	}
 	return ""
 }
 
 // extract searches the archives as the real linker will. Where its way is
-// not known, both ways must agree.
-func extract(cl *CommandLine, in *inputs) error {
-	roots := append([]string{}, cl.Undefined...)
-	if cl.Style == StyleCC && cl.Entry == "" {
-		roots = append(roots, "main")
-	} else {
-		roots = append(roots, entrySymbol(cl))
+// not known, both ways must agree; agree is false if they don't.
+func (p *preparation) extract() (agree bool, err error) {
+	roots := append([]string{}, p.cl.Undefined...)
+	if p.script != nil {
+		roots = append(roots, p.script.roots...)
 	}
-	return merge.Extract(in.resolverInputs(), roots, true)
+	if p.cl.Style == StyleCC && p.cl.Entry == "" {
+		roots = append(roots, "main") // crt1.o's
+	} else {
+		roots = append(roots, entrySymbol(p.cl))
+	}
+	inputs := p.in.resolverInputs()
+	switch p.kind {
+	case KindLLD, KindMold, KindWild:
+		return true, merge.Extract(inputs, roots, true)
+	case KindBFD, KindGold:
+		return true, merge.Extract(inputs, roots, false)
+	}
+	if err := merge.Extract(inputs, roots, true); err != nil {
+		return false, err
+	}
+	eager := merge.Taken(inputs)
+	err = merge.Extract(inputs, roots, false)
+	return err == nil && merge.Taken(inputs) == eager, err
 }
 
 func entrySymbol(cl *CommandLine) string {
@@ -106,30 +157,92 @@ func (in *inputs) linkOrder() []*objfile.File {
 // startNames are the names that C start files and linkers' default scripts
 // refer to.
 var startNames = [...]string{"main", "_start", "_init", "_fini", "__libc_csu_init", "__libc_csu_fini",
-	"__dso_handle", "data_start", "__data_start", "_DYNAMIC", "_GLOBAL_OFFSET_TABLE_", "__TMC_END__",
-	"_ITM_registerTMCloneTable", "_ITM_deregisterTMCloneTable", "__gmon_start__", "__preinit_array_start"}
+	"__dso_handle", "data_start", "__data_start", "__TMC_END__",
+	"_ITM_registerTMCloneTable", "_ITM_deregisterTMCloneTable", "__gmon_start__"}
 
-// mergeOptions says what the command line and the config mean for folding.
-func mergeOptions(cl *CommandLine, cfg *Config, in *inputs) merge.Options {
-	opt := merge.Options{Shared: cl.Shared, Wanted: in.wanted, Pinned: map[string]bool{}, PinAll: in.pinAll}
-	switch cfg.Fold {
+// options says what the command line, the scripts and the config mean for
+// folding.
+func (p *preparation) options() (merge.Options, error) {
+	cl := p.cl
+	opt := merge.Options{
+		Shared: cl.Shared, Wanted: p.in.wanted, Pinned: map[string]bool{}, PinAll: p.in.pinAll || cl.Plugin,
+		KeepAll: !cl.GCSections, NoThunks: !p.cfg.Thunks, Keep: keepNames(p.cfg.Keep),
+	}
+	switch p.cfg.Fold {
 	case "safe":
 		opt.Mode = merge.ModeSafe
 	case "all":
 		opt.Mode = merge.ModeAll
 	}
-	opt.ExportAll = cl.ExportDynamic || cl.Shared || len(cl.DynamicLists) > 0
+	switch p.kind {
+	case KindLLD, KindBFD, KindGold:
+		opt.Exclude = merge.ExcludeSections
+	case KindMold:
+		opt.Exclude = merge.ExcludeDetached
+	default:
+		if opt.KeepAll {
+			return opt, fmt.Errorf("without --gc-sections, the real linker must be one that is known")
+		}
+	}
+	var err error
+	if opt.Exports, err = exports(cl); err != nil {
+		return opt, err
+	}
+	if cl.GCKeepExported {
+		opt.Exports = func(string) bool { return true }
+	}
 	for _, n := range startNames {
 		opt.Wanted[n] = true
 	}
-	for _, n := range append([]string{entrySymbol(cl), cl.Init, cl.Fini}, cl.Undefined...) {
-		if n != "" {
+	for _, n := range []string{entrySymbol(cl), cl.Init, cl.Fini} {
+		opt.Wanted[n] = true
+	}
+	for _, list := range [][]string{cl.Undefined, cl.KeepUnique} {
+		for _, n := range list {
 			opt.Wanted[n] = true
 		}
 	}
-	return opt
+	delete(opt.Wanted, "")
+	for _, d := range cl.Defsym {
+		for _, w := range scriptWords(strings.NewReplacer("+", " ", "-", " ", "*", " ", "/", " ").Replace(d)) {
+			opt.Pinned[w] = true
+		}
+	}
+	if p.script != nil {
+		for n := range p.script.names {
+			opt.Pinned[n] = true
+		}
+		opt.KeepSection, opt.Class = p.script.keeps(), p.script.class()
+	}
+	return opt, nil
 }
 
-var errNoObjects = errors.New("no objects")
+// keepNames matches mangled names against the globs of the config, which
+// are of demangled names; nil without any.
+func keepNames(globs []string) func(string) bool {
+	if len(globs) == 0 {
+		return nil
+	}
+	return func(name string) bool {
+		plain := demangle.Filter(name, demangle.NoParams)
+		// A name without its hash, as people know it.
+		short := plain
+		if k := strings.LastIndex(plain, "::h"); k >= 0 && len(plain)-k == 19 {
+			short = plain[:k]
+		}
+		for _, g := range globs {
+			for _, n := range []string{name, plain, short} {
+				if globMatch(g, n) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+}
 
-func init() { _ = fmt.Sprint }
+// globMatch is path.Match with * for any run of characters, : and / too.
+func globMatch(glob, name string) bool {
+	ok, err := path.Match(strings.ReplaceAll(glob, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01"))
+	return ok || err != nil
+}

@@ -18,21 +18,22 @@ import (
 // An archive of which anything changes is replaced by the members that the
 // link extracts, as plain objects, in its place: an archive would need a new
 // index, and its other members could be pulled in by names that moved.
-func rewrite(cl *CommandLine, in *inputs, plan *merge.Plan, dir string) ([]string, error) {
+func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	w := &writer{dir: filepath.Join(dir, "objects")}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
 	replace := map[int][]string{} // by index into cl.Args
 	n := 0                        // of the object in link order
-	for i := range in.files {
-		f := &in.files[i]
+	for i := range p.in.files {
+		f := &p.in.files[i]
 		if f.object != nil {
 			edit, err := plan.Edit(n)
 			if err != nil {
 				return nil, err
 			}
 			n++
+			p.rewritten = append(p.rewritten, edit != nil)
 			if edit != nil {
 				path, err := w.object(filepath.Base(f.input.Path), edit.Write)
 				if err != nil {
@@ -54,6 +55,7 @@ func rewrite(cl *CommandLine, in *inputs, plan *merge.Plan, dir string) ([]strin
 				return nil, err
 			}
 			n++
+			p.rewritten = append(p.rewritten, edit != nil)
 			changed = changed || edit != nil
 			taken, edits = append(taken, m), append(edits, edit)
 		}
@@ -77,15 +79,17 @@ func rewrite(cl *CommandLine, in *inputs, plan *merge.Plan, dir string) ([]strin
 		}
 		replace[f.input.Arg] = paths
 	}
-	return splice(cl, replace), nil
+	return splice(p.cl, replace), nil
 }
 
 // splice puts the new inputs into the command line, where the old ones were.
 func splice(cl *CommandLine, replace map[int][]string) []string {
 	skip := map[int]bool{}
 	for i := range cl.Inputs {
-		if in := &cl.Inputs[i]; replace[in.Arg] != nil && in.NArgs == 2 {
-			skip[in.Arg+1] = true
+		if in := &cl.Inputs[i]; replace[in.Arg] != nil {
+			for k := 1; k < in.NArgs; k++ {
+				skip[in.Arg+k] = true
+			}
 		}
 	}
 	var args []string

@@ -29,7 +29,7 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 		return nil, nil
 	}
 	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), marks: map[SecID]uint32{}}
-	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exceptionTables, e.thunks} {
+	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exclusions, e.thunks} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -223,19 +223,39 @@ func (e *editor) frames() error {
 	return nil
 }
 
-// exceptionTables leaves out the LSDAs of functions that are gone. Nothing
-// names them any more, but gold keeps every section of that name.
-func (e *editor) exceptionTables() error {
+// exclusions leaves out what is gone. A linker with --gc-sections would find
+// out by itself, all but gold, which keeps every exception table; the others
+// are spared the work, and a link without --gc-sections folds, too.
+func (e *editor) exclusions() error {
 	f := e.o.File
 	for i := range f.Sections {
-		if _, grouped := e.o.groups[uint32(i)]; grouped || !strings.HasPrefix(f.Sections[i].Name, ".gcc_except_table") {
+		if _, grouped := e.o.groups[uint32(i)]; grouped || isEhFrame(&f.Sections[i]) {
 			continue
 		}
-		if fate := e.p.Fate[e.o.Base+SecID(i)]; fate == FateFolded || fate == FateDropped {
-			e.edit.Exclude(uint32(i))
+		fate := e.p.Fate[e.o.Base+SecID(i)]
+		if fate != FateFolded && fate != FateDropped {
+			continue
+		}
+		if e.l.opt.Exclude == ExcludeTables && !strings.HasPrefix(f.Sections[i].Name, ".gcc_except_table") {
+			continue
+		}
+		e.edit.Exclude(uint32(i))
+		if e.l.opt.Exclude == ExcludeDetached {
+			e.detach(uint32(i))
 		}
 	}
 	return nil
+}
+
+// detach makes a section's frame entries name no function.
+func (e *editor) detach(section uint32) {
+	for _, ref := range e.o.framesOf(section) {
+		eh := e.o.frames[ref.frame]
+		if k, ok := e.o.frameRelocs[ref.frame].find(eh.FDEs[ref.fde].PCBegin); ok {
+			r := e.o.File.Relocs(eh.Section).At(k)
+			e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
+		}
+	}
 }
 
 // thunks replaces the bodies of functions that only jump on. Their frame

@@ -136,9 +136,32 @@ type Options struct {
 	Class func(name string) string
 	// Keep: a function of this (mangled) name stays apart.
 	Keep func(name string) bool
+	// KeepAll: the linker was not asked to drop what nothing reaches.
+	KeepAll bool
+	// Exclude says how what is gone is kept out of the output.
+	Exclude Exclusion
 	// NoThunks: functions whose address is taken keep their bodies.
 	NoThunks bool
 }
+
+// Exclusion is a way to make a linker leave sections out. All of them leave
+// out what has SHF_EXCLUDE; they differ in what they make of frame entries
+// that still name such a section.
+type Exclusion uint8
+
+// Ways to exclude.
+const (
+	// ExcludeTables excludes only exception tables, whose frame entries name
+	// nothing by then; the rest is left to --gc-sections. For linkers that
+	// are not known.
+	ExcludeTables Exclusion = iota
+	// ExcludeSections is for GNU ld, gold and lld, which drop the frame
+	// entries of an excluded function.
+	ExcludeSections
+	// ExcludeDetached is for mold, which takes an entry for dead if it names
+	// no symbol, and crashes (1.10) on one that names an excluded section.
+	ExcludeDetached
+)
 
 // Mode says how much may fold.
 type Mode uint8

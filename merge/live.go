@@ -34,7 +34,7 @@ func (l *Link) mark() {
 	}
 	for _, o := range l.Objects {
 		for i := range o.File.Sections {
-			if l.isRoot(o, uint32(i)) {
+			if l.opt.KeepAll || l.isRoot(o, uint32(i)) {
 				reach(o.Base+SecID(i), NoSec)
 			}
 		}

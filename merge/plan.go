@@ -39,6 +39,8 @@ type Plan struct {
 	leads map[SecID]int
 	// aliases lists, by leader, the names that it takes over.
 	aliases map[SecID][]SymID
+	// shapes numbers contents, by hash; see Shape.
+	shapes map[uint64]uint32
 }
 
 // Make decides what becomes of every section: reachability, significance of

@@ -1,6 +1,9 @@
 package merge
 
 import (
+	"fmt"
+	"strings"
+
 	"leanlink/objfile"
 )
 
@@ -19,7 +22,7 @@ type Member struct {
 	Name string
 	// Defines lists the symbols for which a linker extracts the member.
 	Defines []string
-	// Parse reads the member; it is called at most once.
+	// Parse reads the member; it is called at most once in a search.
 	Parse func() (*objfile.File, error)
 
 	file    *objfile.File
@@ -28,7 +31,26 @@ type Member struct {
 }
 
 // File returns the member's parsed object, nil if it was not extracted.
-func (m *Member) File() *objfile.File { return m.file }
+func (m *Member) File() *objfile.File {
+	if !m.taken {
+		return nil
+	}
+	return m.file
+}
+
+// Taken names the extracted members, by their places, to compare two ways of
+// extracting.
+func Taken(inputs []Input) string {
+	var b strings.Builder
+	for i := range inputs {
+		for k, m := range inputs[i].Members {
+			if m.taken {
+				fmt.Fprintf(&b, "%d.%d ", i, k)
+			}
+		}
+	}
+	return b.String()
+}
 
 // symState is what a name stands for while archives are being searched.
 type symState uint8
@@ -59,6 +81,11 @@ type extraction struct {
 // wild keep every member on offer from wherever it stands. eager chooses the
 // second way.
 func Extract(inputs []Input, roots []string, eager bool) error {
+	for i := range inputs {
+		for _, m := range inputs[i].Members {
+			m.taken = false
+		}
+	}
 	x := &extraction{state: map[string]symState{}, lazy: map[string]*Member{}, eager: eager}
 	for _, name := range roots {
 		x.want(name)

@@ -3,6 +3,7 @@ package objfile
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -52,8 +53,10 @@ func ParseArchive(name string, data []byte) (*Archive, error) {
 		return fail(0, "not an archive")
 	}
 	a := &Archive{Name: name, Thin: string(data[:8]) == arThinMagic}
-	var index, longNames []byte
+	var index []byte
+	var long longNames
 	index64, bsdIndex := false, false
+	paths := map[string]string{} // of a thin archive's members, by name
 	size := uint64(len(data))
 	for at := uint64(8); at < size; {
 		if size-at < arHeadSize {
@@ -85,17 +88,17 @@ func ParseArchive(name string, data []byte) (*Archive, error) {
 		m := Member{at: at}
 		switch {
 		case raw == "/":
-			index, index64 = content, false
+			index, index64, bsdIndex = content, false, false
 		case raw == "/SYM64/":
-			index, index64 = content, true
+			index, index64, bsdIndex = content, true, false
 		case raw == "//":
-			longNames = content
+			long = longNames{table: content, seen: map[uint64]string{}}
 		case strings.HasPrefix(raw, "#1/"): // BSD: the name precedes the contents
 			k, err := strconv.ParseUint(raw[3:], 10, 31)
 			if err != nil || k > uint64(len(content)) {
 				return fail(at, "a member's long name lies outside it")
 			}
-			m.Name = strings.TrimRight(string(content[:k]), "\x00")
+			m.Name = strings.TrimRight(borrow(content[:k]), "\x00")
 			m.Data = content[k:]
 			if strings.HasPrefix(m.Name, "__.SYMDEF") {
 				index, index64, bsdIndex = m.Data, strings.Contains(m.Name, "_64"), true
@@ -106,23 +109,29 @@ func ParseArchive(name string, data []byte) (*Archive, error) {
 			index, index64, bsdIndex = content, strings.Contains(raw, "_64"), true
 		default:
 			if raw[0:min(1, len(raw))] == "/" { // GNU: an offset into the name table
+				if a.Thin && strings.Contains(raw, ":") {
+					return fail(at, "a member of an archive within a thin archive is not understood")
+				}
 				k, err := strconv.ParseUint(raw[1:], 10, 63)
-				if err != nil || k >= uint64(len(longNames)) {
-					return fail(at, "a member's long name lies outside the name table")
+				if err != nil {
+					return fail(at, "a member's name is not understood")
 				}
-				rest := longNames[k:]
-				end := bytes.IndexByte(rest, '\n')
-				if end < 0 {
-					return fail(at, "a member's long name does not end")
+				var ok bool
+				if m.Name, ok = long.at(k); !ok {
+					return fail(at, "a member's long name is not in the name table")
 				}
-				m.Name = strings.TrimSuffix(string(rest[:end]), "/")
 			} else {
 				m.Name = strings.TrimSuffix(raw, "/")
 			}
 			if a.Thin {
-				m.Path = m.Name
-				if !filepath.IsAbs(m.Path) {
-					m.Path = filepath.Join(filepath.Dir(name), m.Path)
+				// Members may share a name: its path is made once.
+				var ok bool
+				if m.Path, ok = paths[m.Name]; !ok {
+					m.Path = m.Name
+					if !filepath.IsAbs(m.Path) {
+						m.Path = filepath.Join(filepath.Dir(name), m.Path)
+					}
+					paths[m.Name] = m.Path
 				}
 			} else {
 				m.Data = content
@@ -137,6 +146,32 @@ func ParseArchive(name string, data []byte) (*Archive, error) {
 		}
 	}
 	return a, nil
+}
+
+// longNames is GNU ar's table of long names, which members refer to by
+// offset. Each name ends in a slash and a newline.
+type longNames struct {
+	table []byte
+	seen  map[uint64]string
+}
+
+// at returns the name at an offset. A name must begin where another ends,
+// and is looked for once: members that all name one huge entry, or ever
+// shorter ends of it, would cost the square of the archive's size otherwise.
+func (l *longNames) at(off uint64) (string, bool) {
+	if name, ok := l.seen[off]; ok {
+		return name, true
+	}
+	if off >= uint64(len(l.table)) || off > 0 && l.table[off-1] != '\n' {
+		return "", false
+	}
+	n := bytes.IndexByte(l.table[off:], '\n')
+	if n < 0 {
+		return "", false
+	}
+	name := strings.TrimSuffix(borrow(l.table[off:off+uint64(n)]), "/")
+	l.seen[off] = name
+	return name, true
 }
 
 // readIndex decodes the symbol table of an archive: the System V form (big-
@@ -184,8 +219,8 @@ func (a *Archive) readIndex(b []byte, wide, bsd bool) error {
 		names := b[word+tableSize+word:]
 		for at := word; at+2*word <= word+tableSize; at += 2 * word {
 			off := read(at)
-			if off > uint64(len(names)) {
-				return bad("the archive's index is truncated")
+			if off >= uint64(len(names)) || off > math.MaxUint32 {
+				return bad("a name in the archive's index lies outside it")
 			}
 			s, ok := cString(names, uint32(off))
 			if !ok {

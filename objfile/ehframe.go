@@ -41,8 +41,12 @@ type EhFrame struct {
 	Terminator bool // it ends in a zero length, as crtend.o's does
 }
 
-// peOmit is DW_EH_PE_omit: a pointer that is not there.
-const peOmit = 0xff
+// DW_EH_PE_omit: a pointer that is not there. DW_EH_PE_aligned: one that
+// padding precedes.
+const (
+	peOmit    = 0xff
+	peAligned = 0x50
+)
 
 // cursor reads the primitives of .eh_frame; it goes bad at the end of its
 // bytes and stays so.
@@ -86,6 +90,10 @@ func (c *cursor) uleb() (v uint64) {
 			c.bad = true
 			return 0
 		}
+		if shift == 63 && b > 1 {
+			c.bad = true // does not fit into 64 bits
+			return 0
+		}
 		v |= uint64(b&0x7f) << shift
 		if b&0x80 == 0 {
 			return v
@@ -112,8 +120,11 @@ func (c *cursor) sleb() int64 {
 }
 
 // encodedSize is the size in bytes of a pointer encoded as enc
-// (DW_EH_PE_…), 0 if the encoding has no fixed size.
+// (DW_EH_PE_…), 0 if the encoding has no fixed size or place.
 func (f *File) encodedSize(enc uint8) uint8 {
+	if enc&0x70 == peAligned {
+		return 0 // padded to an address's alignment: nobody emits it
+	}
 	switch enc & 0x0f {
 	case 0x00:
 		return uint8(f.WordSize())

@@ -159,6 +159,9 @@ func Parse(name string, data []byte) (*File, error) {
 		return fail(f.head.shoff, "section headers lie outside the file")
 	}
 	null, _ := f.class.section(data[f.head.shoff:])
+	if null.Type != SHT_NULL {
+		return fail(f.head.shoff, "section 0 is not a null section")
+	}
 	count, names := uint64(f.head.shnum), uint32(f.head.shstrndx)
 	if count == 0 {
 		count = null.Size // gABI: e_shnum is 0 where the count does not fit
@@ -206,14 +209,9 @@ func (f *File) findTables() error {
 		s := &f.Sections[i]
 		switch s.Type {
 		case SHT_SYMTAB, SHT_DYNSYM:
-			if s.Type == SHT_DYNSYM && f.head.typ == ET_REL {
+			// What other files can see of a shared object is in .dynsym.
+			if (s.Type == SHT_DYNSYM) != (f.head.typ == ET_DYN) {
 				continue
-			}
-			if s.Type == SHT_DYNSYM && f.Symtab != 0 {
-				continue
-			}
-			if f.head.typ == ET_DYN && s.Type == SHT_SYMTAB {
-				continue // what other files can see of it is in .dynsym
 			}
 			if f.Symtab != 0 {
 				return f.fail(i, 0, "a second symbol table")
@@ -252,26 +250,54 @@ func (f *File) findTables() error {
 		}
 	}
 	for i := uint32(1); i < count; i++ {
-		if s := &f.Sections[i]; s.Type == SHT_SYMTAB_SHNDX && s.Link == f.Symtab && f.Symtab != 0 {
-			if s.Size/4 < uint64(f.NumSymbols) {
-				return f.fail(i, s.Size, "extended section indices are fewer than symbols")
+		switch s := &f.Sections[i]; s.Type {
+		case SHT_SYMTAB_SHNDX:
+			if s.Link != f.Symtab || f.Symtab == 0 {
+				continue
+			}
+			if f.xindex != nil {
+				return f.fail(i, 0, "a second table of extended section indices")
+			}
+			if s.Size != 4*uint64(f.NumSymbols) {
+				return f.fail(i, s.Size, "extended section indices are not as many as symbols")
 			}
 			f.xindex = f.Bytes(i)
+		case SHT_REL, SHT_RELA:
+			if f.head.typ == ET_REL && s.Link != f.Symtab {
+				return f.fail(i, 0, "relocations name another symbol table")
+			}
 		}
 	}
 	return f.checkSymbols()
 }
 
-// checkSymbols checks that symbols name sections and strings that exist.
+// checkSymbols checks that symbols name sections and strings that exist, and
+// that local symbols come first: some linkers tell a local symbol by its
+// binding and some by its place.
 func (f *File) checkSymbols() error {
 	size := f.class.symbolSize()
-	for i := uint32(1); i < f.NumSymbols; i++ {
-		s := f.Symbol(i)
+	for i := range f.NumSymbols {
+		at := uint64(i) * size
+		s, shndx := f.class.symbol(f.syms[at:])
 		if uint64(s.nameOff) >= uint64(len(f.strs)) && s.nameOff != 0 {
-			return f.fail(f.Symtab, uint64(i)*size, "a symbol's name lies outside its string table")
+			return f.fail(f.Symtab, at, "a symbol's name lies outside its string table")
 		}
-		if s.Section < SecReserved && uint64(s.Section) >= uint64(len(f.Sections)) {
-			return f.fail(f.Symtab, uint64(i)*size, "a symbol's section does not exist")
+		section := uint64(shndx)
+		if shndx == shnXIndex {
+			if f.xindex == nil {
+				return f.fail(f.Symtab, at, "a symbol's section needs a table of extended indices")
+			}
+			section = uint64(le.Uint32(f.xindex[uint64(i)*4:]))
+		}
+		if (shndx < shnLoReserve || shndx == shnXIndex) && section >= uint64(len(f.Sections)) {
+			return f.fail(f.Symtab, at, "a symbol's section does not exist")
+		}
+		switch local := s.Bind == STB_LOCAL; {
+		case f.head.typ != ET_REL:
+		case local && i >= f.FirstGlobal:
+			return f.fail(f.Symtab, at, "a local symbol lies behind the first global one")
+		case !local && i < f.FirstGlobal:
+			return f.fail(f.Symtab, at, "a global symbol lies before the first global one")
 		}
 	}
 	if n := len(f.strs); n > 0 && f.strs[n-1] != 0 {

@@ -46,14 +46,15 @@ func (f *File) Relocs(section uint32) Relocs {
 // apart from Parse so that relocations of sections that nobody reads, those
 // of debug information above all, are never touched.
 func (f *File) CheckRelocs(section uint32, arch *Arch) error {
-	rs, s := f.Relocs(section), &f.Sections[section]
+	// The contents count, not Sections[section].Size: SHT_NOBITS has none.
+	rs, size := f.Relocs(section), uint64(len(f.Bytes(section)))
 	for i := range rs.Len() {
 		r := rs.At(i)
 		if r.Sym >= f.NumSymbols && r.Sym != 0 {
 			return f.fail(section, r.Offset, "a relocation names a symbol that does not exist")
 		}
 		n := uint64(arch.Reloc(r.Type).Size)
-		if r.Offset > s.Size || n > s.Size-r.Offset {
+		if r.Offset > size || n > size-r.Offset {
 			return f.fail(section, r.Offset, "a relocation lies outside its section")
 		}
 	}

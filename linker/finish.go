@@ -1,0 +1,127 @@
+package linker
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"leanlink/linker/verify"
+	"leanlink/merge"
+	"leanlink/report"
+)
+
+// Files that Prepare leaves in the work folder for the time after the link.
+const (
+	draftFile = "draft" // the report without what only the output tells
+	fatesFile = "fates" // what was done to each section, for the check
+)
+
+// keepRecord leaves the record of a plan in the work folder.
+func (p *preparation) keepRecord(plan *merge.Plan, dir string) error {
+	if p.cfg.Report != "off" {
+		r := p.record(plan)
+		r.Tally()
+		if err := writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.Write(w, r) }); err != nil {
+			return err
+		}
+	}
+	if !p.cfg.Verify {
+		return nil
+	}
+	c := p.claim(plan)
+	for i := range c.Objects {
+		c.Objects[i].Data = nil // they are where they were
+	}
+	return writeWorkFile(filepath.Join(dir, fatesFile), func(w *bufio.Writer) error { return json.NewEncoder(w).Encode(c) })
+}
+
+// finish completes the report with what the output tells and, if the config
+// asks for it, checks the output against the original inputs. A check that
+// fails fails the link.
+func finish(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
+	if cfg.Verify && exists(filepath.Join(dir, fatesFile)) {
+		if err := check(cl, cfg, real, dir); err != nil {
+			return err
+		}
+	}
+	draft := filepath.Join(dir, draftFile)
+	if cfg.Report == "off" || !exists(draft) {
+		return nil
+	}
+	r, err := report.ReadFile(draft)
+	if err != nil {
+		return err
+	}
+	if err := report.Finish(r, resolve(cl.Dir, cl.Output)); err != nil {
+		return err
+	}
+	return writeWorkFile(filepath.Join(dir, reportFile), func(w *bufio.Writer) error { return report.Write(w, r) })
+}
+
+// check runs the independent check of a link.
+func check(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
+	c, err := loadClaim(cl, cfg, real, dir)
+	if err != nil {
+		return err
+	}
+	result, err := verify.Check(c)
+	if err != nil {
+		return err
+	}
+	if n := len(result.Mismatches); n > 0 {
+		return &Refusal{Reason: fmt.Sprintf("the check of the output failed: %s (%d mismatches)", result.Mismatches[0], n)}
+	}
+	return nil
+}
+
+// loadClaim reads what was done, and the objects again that it was done to.
+func loadClaim(cl *CommandLine, cfg *Config, real *Linker, dir string) (*verify.Claim, error) {
+	b, err := os.ReadFile(filepath.Join(dir, fatesFile))
+	if err != nil {
+		return nil, err
+	}
+	c := &verify.Claim{}
+	if err := json.Unmarshal(b, c); err != nil {
+		return nil, err
+	}
+	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
+	cl.FindLibraries(real)
+	if p.script, err = readScripts(cl); err != nil {
+		return nil, err
+	}
+	if p.in, err = readInputs(cl); err != nil {
+		return nil, err
+	}
+	if _, err := p.extract(); err != nil {
+		return nil, err
+	}
+	files := p.in.linkOrder()
+	if len(files) != len(c.Objects) {
+		return nil, fmt.Errorf("%d objects take part in the link now, %d did before", len(files), len(c.Objects))
+	}
+	for i, f := range files {
+		if f.Name != c.Objects[i].Name {
+			return nil, fmt.Errorf("%s takes the place of %s since the link", f.Name, c.Objects[i].Name)
+		}
+		c.Objects[i].Data = f.Data
+	}
+	return c, nil
+}
+
+func writeWorkFile(path string, write func(*bufio.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	b := bufio.NewWriterSize(f, 1<<18)
+	err = write(b)
+	if e := b.Flush(); err == nil {
+		err = e
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}

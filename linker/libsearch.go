@@ -1,0 +1,114 @@
+package linker
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// FindLibraries looks up each -lNAME among the inputs as the real linker
+// would and sets its Path. It runs a driver once (-print-search-dirs) if the
+// folders of -L do not have them all, and so belongs in the worker. A library
+// that is nowhere keeps an empty Path.
+func (cl *CommandLine) FindLibraries(real *Linker) {
+	var defaults []string
+	asked := false
+	for i := range cl.Inputs {
+		in := &cl.Inputs[i]
+		if in.Library == "" || in.Path != "" {
+			continue
+		}
+		if in.Path = cl.findLibrary(in, cl.LibraryPaths); in.Path != "" {
+			continue
+		}
+		if !asked {
+			asked = true
+			defaults = real.searchDirs(cl)
+		}
+		in.Path = cl.findLibrary(in, defaults)
+	}
+}
+
+// findLibrary is the first file in dirs that -lNAME may mean: with shared
+// objects allowed libNAME.so goes before libNAME.a of the same folder, and
+// -l:FILE means just that name.
+func (cl *CommandLine) findLibrary(in *Input, dirs []string) string {
+	names := []string{"lib" + in.Library + ".so", "lib" + in.Library + ".a"}
+	if file, ok := strings.CutPrefix(in.Library, ":"); ok {
+		names = []string{file}
+	} else if in.Static || cl.StaticExe {
+		names = names[1:]
+	}
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(dir, "$SYSROOT"); ok {
+			dir = cl.Sysroot + rest
+		} else if rest, ok := strings.CutPrefix(dir, "="); ok {
+			dir = cl.Sysroot + rest
+		}
+		for _, name := range names {
+			// Not filepath.Join: it would take "link/.." for nothing, which
+			// it is not where link is a symbolic link.
+			path := strings.TrimSuffix(dir, "/") + "/" + name
+			if st, err := os.Stat(resolve(cl.Dir, path)); err == nil && st.Mode().IsRegular() {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// searchDirs is where the real linker looks for libraries after the folders
+// of -L: where the driver says, and where the GNU linkers look by themselves.
+func (l *Linker) searchDirs(cl *CommandLine) []string {
+	var dirs []string
+	if l.Takes == TakesDriver {
+		dirs = driverDirs(l.Path, cl)
+	}
+	if kind := cl.LinkerKind(l.Path); kind == KindLLD || kind == KindMold || kind == KindWild {
+		return dirs
+	}
+	// GNU ld and gold have these built in; they differ by distribution in
+	// the multiarch folders only, which the driver names.
+	for _, dir := range []string{"/usr/local/lib", "/lib64", "/usr/lib64", "/lib", "/usr/lib"} {
+		dirs = append(dirs, cl.Sysroot+dir)
+	}
+	return dirs
+}
+
+// driverDirs asks a driver for its library folders, with the options that
+// choose among them (the machine, the ABI, the sysroot).
+func driverDirs(driver string, cl *CommandLine) []string {
+	args := []string{"-print-search-dirs"}
+	for i := 0; i < len(cl.Args) && cl.Style == StyleCC; i++ {
+		arg := cl.Args[i]
+		switch {
+		case arg == "-target" || arg == "--sysroot":
+			if i+1 < len(cl.Args) {
+				args = append(args, arg, cl.Args[i+1])
+				i++
+			}
+		case strings.HasPrefix(arg, "-m") && arg != "-mllvm", strings.HasPrefix(arg, "--target="),
+			strings.HasPrefix(arg, "--sysroot="), strings.HasPrefix(arg, "-B"), strings.HasPrefix(arg, "--gcc-toolchain="):
+			args = append(args, arg)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, driver, args...)
+	cmd.Dir = cl.Dir
+	out, err := cmd.Output()
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(out)) {
+		if list, ok := strings.CutPrefix(strings.TrimSpace(line), "libraries: ="); ok {
+			return strings.Split(list, ":")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package merge
+
+import (
+	"github.com/zeebo/xxh3"
+
+	"leanlink/objfile"
+)
+
+// What a report wants to know of a plan.
+
+// Exported reports whether a section is kept for something outside the
+// link's objects, and why; "" if not.
+func (l *Link) RootReason(id SecID) string {
+	if l.via[id] != NoSec || !l.live[id] {
+		return ""
+	}
+	o, i := l.Of(id)
+	for _, k := range o.ownsSyms[i] {
+		if k < o.File.FirstGlobal {
+			continue
+		}
+		g := o.globals[k-o.File.FirstGlobal]
+		switch d := &l.defs[g]; {
+		case d.pinned:
+			return "named by an option or script: " + l.symName[g]
+		case d.exported && l.opt.Wanted[l.symName[g]]:
+			return "wanted from outside: " + l.symName[g]
+		case d.exported:
+			return "exported: " + l.symName[g]
+		}
+	}
+	switch s := &o.File.Sections[i]; {
+	case s.Flags&objfile.SHF_RETAIN != 0:
+		return "retained"
+	case isCIdentifier(s.Name):
+		return "collected by __start_ and __stop_ symbols"
+	case isEhFrame(s):
+		return "unwind table"
+	case l.opt.KeepAll:
+		return "the linker keeps all sections"
+	}
+	return "kept by its name or type"
+}
+
+// FrameBytes is the number of bytes of a section's frame entries.
+func (o *Object) FrameBytes(section uint32) (n uint64) {
+	for _, ref := range o.framesOf(section) {
+		fde := &o.frames[ref.frame].FDEs[ref.fde]
+		n += fde.End - fde.Offset
+	}
+	return n
+}
+
+// CommonFrameBytes is the number of bytes of an .eh_frame section that
+// belong to no function: common information and terminators, and entries
+// whose function is not in the object.
+func (o *Object) CommonFrameBytes(section uint32) uint64 {
+	n := o.File.Sections[section].Size
+	for _, ref := range o.fdes {
+		eh := o.frames[ref.frame]
+		if eh.Section == section {
+			fde := &eh.FDEs[ref.fde]
+			n -= fde.End - fde.Offset
+		}
+	}
+	return n
+}
+
+// ExceptionTable is the section of a function's landing-pad table, NoSec if
+// it has none.
+func (l *Link) ExceptionTable(id SecID) SecID {
+	o, i := l.Of(id)
+	for _, ref := range o.framesOf(i) {
+		if ref.lsda < 0 {
+			continue
+		}
+		rs := o.File.Relocs(o.frames[ref.frame].Section)
+		if t := l.resolveRef(o, rs.At(int(ref.lsda)).Sym); t.kind == toSection {
+			return t.sec
+		}
+	}
+	return NoSec
+}
+
+// Symbols lists the symbols that a section defines, by index, section
+// symbols left out.
+func (o *Object) Symbols(section uint32) []uint32 { return o.ownsSyms[section] }
+
+// Discarded reports whether another object's copy of a section's group was
+// chosen.
+func (o *Object) Discarded(section uint32) bool { return o.dropped(section) }
+
+// Targets calls f for the section of every reference of a section, its
+// landing-pad table included, in no particular order and with repetitions.
+func (l *Link) Targets(id SecID, f func(SecID)) {
+	o, i := l.Of(id)
+	if isEhFrame(&o.File.Sections[i]) {
+		return
+	}
+	rs := o.File.Relocs(i)
+	for k := range rs.Len() {
+		switch t := l.resolveRef(o, rs.At(k).Sym); t.kind {
+		case toSection:
+			f(t.sec)
+		case toSymbol:
+			if sec, ok := l.place(t.sym); ok && t.global {
+				f(sec)
+			}
+		}
+	}
+	if t := l.ExceptionTable(id); t != NoSec {
+		f(t)
+	}
+}
+
+// Exports lists the names that the plan took for exported and that the
+// objects define, in order of first appearance.
+func (l *Link) Exports() []string {
+	var names []string
+	for id := range l.defs {
+		d := &l.defs[id]
+		if !d.exported || d.rank == rankNone {
+			continue
+		}
+		names = append(names, l.symName[id])
+	}
+	return names
+}
+
+// ObjectIndex is the place in Link.Objects of a section's object.
+func (l *Link) ObjectIndex(id SecID) int { return int(l.objOf[id]) }
+
+// Shape numbers the contents of live code with the relocated fields left
+// out: functions of one shape differ by a constant, a callee or a target at
+// most. 0 for all else.
+func (p *Plan) Shape(id SecID) uint32 {
+	l := p.Link
+	if f := p.Fate[id]; f == FateNone || f == FateDropped {
+		return 0
+	}
+	o, i := l.Of(id)
+	s := &o.File.Sections[i]
+	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS {
+		return 0
+	}
+	b := append([]byte(nil), o.File.Bytes(i)...)
+	rs := o.File.Relocs(i)
+	for k := range rs.Len() {
+		r := rs.At(k)
+		if n := uint64(l.Arch.Reloc(r.Type).Size); r.Offset+n <= uint64(len(b)) {
+			clear(b[r.Offset : r.Offset+n])
+		}
+	}
+	key := xxh3.Hash(b)
+	if p.shapes == nil {
+		p.shapes = map[uint64]uint32{}
+	}
+	n, ok := p.shapes[key]
+	if !ok {
+		n = uint32(len(p.shapes) + 1)
+		p.shapes[key] = n
+	}
+	return n
+}
