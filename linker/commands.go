@@ -15,6 +15,7 @@ const Version = "0.1.0"
 // for the real linker; --help and --version are, and go there. Each command
 // gets the arguments after its name and returns the exit status.
 var Commands = map[string]func(args []string, stdout, stderr io.Writer) int{
+	"demo":    Demo,
 	"help":    help,
 	"version": version,
 }
@@ -31,6 +32,7 @@ passes on what is not its own, --help and --version among it. Its settings are
 in leanlink.toml beside the workspace's Cargo.toml and in LEANLINK_… variables;
 LEANLINK_DISABLE=1 switches it off.
 
+    leanlink demo       build an example plain and folded, run both, compare
     leanlink help       this text
     leanlink version    leanlink's own version
 `

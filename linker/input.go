@@ -20,7 +20,9 @@ type inputs struct {
 	wanted map[string]bool // names that something outside the objects refers to
 	// pinAll: some input could name anything.
 	pinAll bool
-	libs   map[string]bool // shared objects seen, by path
+	// unknown: some library of the link is not to be seen from here.
+	unknown bool
+	libs    map[string]bool // shared objects seen, by path
 }
 
 // inputFile is one input of the command line, opened.
@@ -74,7 +76,7 @@ func readInputs(cl *CommandLine) (*inputs, error) {
 func (in *inputs) open(file *inputFile) error {
 	path := file.input.Path
 	if path == "" {
-		file.reason = "library not found"
+		file.reason, in.unknown = "library not found", true
 		return nil
 	}
 	b, err := mapFile(path)
@@ -157,7 +159,8 @@ func (in *inputs) readScript(path string, b []byte) error {
 	for _, name := range scriptFile.FindAllString(stripComments(string(b)), -1) {
 		data, err := mapFile(name)
 		if err != nil {
-			continue // relative to a folder that only the linker knows
+			in.unknown = true // relative to a folder that only the linker knows
+			continue
 		}
 		switch {
 		case objfile.FileType(data) == objfile.ET_DYN && !in.libs[name]:

@@ -94,7 +94,7 @@ func Link(args []string, env *Environment) Exit {
 			return fail(err)
 		}
 		if exit.ok() {
-			publishReport(cl, cfg, work)
+			return finishLink(run, cl, cfg, work, args, env)
 		}
 		return exit
 	}
@@ -107,21 +107,9 @@ func Link(args []string, env *Environment) Exit {
 		return Exit{Signal: sig}
 	}
 	if err == nil && exit.ok() {
-		// What is wrong with the report is no reason to fail; what is wrong
-		// with the output is.
-		finished := run.runWorker(stepFinish, work, args, env)
-		switch finished.status {
-		case workerDone:
-			publishReport(cl, cfg, work)
-		case workerRefused:
-			saved := saveFailure(run, work, args, env, finished.message)
-			os.Remove(resolve(cl.Dir, cl.Output))
-			return fail(fmt.Errorf("%s: this is a bug in leanlink%s", finished.message, saved))
-		default:
-			warn("no report: %s", finished.message)
-		}
+		// The output exists. Only now it can be seen whether it is right.
 		output.print()
-		return exit
+		return finishLink(run, cl, cfg, work, args, env)
 	}
 	failure := output.text()
 	if err != nil {
@@ -267,15 +255,49 @@ func (c *captured) close() {
 	c.stderr.Close()
 }
 
+// finishLink has the worker read the output, for the report and for the check
+// that verify = true asks for, and publishes the report. Only the check can
+// still fail the link.
+func finishLink(run *runner, cl *CommandLine, cfg *Config, work *workFolder, args []string, env *Environment) Exit {
+	toCheck := cfg.Verify && exists(filepath.Join(work.Path, fatesFile))
+	if !toCheck && !exists(filepath.Join(work.Path, draftFile)) {
+		return Exit{}
+	}
+	finished := run.runWorker(stepFinish, work, args, env)
+	if sig := run.interrupted(); sig != 0 {
+		return Exit{Signal: sig}
+	}
+	if finished.status == workerDone {
+		if finished.message != "" {
+			warn("%s", finished.message)
+		}
+		publishReport(cl, cfg, work)
+		return Exit{}
+	}
+	saved := ""
+	if finished.status != workerHalted {
+		saved = saveFailure(run, work, args, env, finished.detail)
+	}
+	if !toCheck {
+		warn("no report: %s%s", finished.message, saved)
+		return Exit{}
+	}
+	// An output that is wrong, or may be, is not left for someone to run.
+	os.Remove(resolve(cl.Dir, cl.Output))
+	if finished.status != workerRefused {
+		return fail(fmt.Errorf("the output could not be checked (verify = true): %s%s", finished.message, saved))
+	}
+	return fail(fmt.Errorf("%s: this is a bug in leanlink%s", finished.message, saved))
+}
+
 // publishReport puts the worker's report into its place. A link does not fail
 // for the want of a report.
 func publishReport(cl *CommandLine, cfg *Config, work *workFolder) {
-	draft := filepath.Join(work.Path, reportFile)
 	path := ReportPath(cl, cfg)
-	if path == "" || !exists(draft) {
+	if path == "" || !exists(filepath.Join(work.Path, reportFile)) {
 		return
 	}
-	if err := publish(draft, path); err != nil {
+	if err := publish(filepath.Join(work.Path, reportFile), path); err != nil {
 		warn("the report could not be written: %s", err)
 	}
 }

@@ -100,6 +100,11 @@ func unsuited(cl *CommandLine) string {
 	case cl.RetainSymbolsFile != "":
 		return "symbols are named in a file (--retain-symbols-file)"
 	}
+	for _, u := range cl.Undefined {
+		if strings.ContainsAny(u, "*?[") {
+			return "symbols are wanted by a pattern (--undefined-glob)"
+		}
+	}
 	return ""
 }
 
@@ -188,8 +193,14 @@ func (p *preparation) options() (merge.Options, error) {
 	if opt.Exports, err = exports(cl); err != nil {
 		return opt, err
 	}
-	if cl.GCKeepExported {
+	if inner := opt.Exports; cl.GCKeepExported {
 		opt.Exports = func(string) bool { return true }
+	} else if p.in.unknown || addsLibraries(cl) {
+		// A library that is not to be seen could want any name, but not one
+		// that only rustc can make.
+		opt.Exports = func(name string) bool {
+			return inner != nil && inner(name) || !isRustName(name)
+		}
 	}
 	for _, n := range startNames {
 		opt.Wanted[n] = true
@@ -215,6 +226,24 @@ func (p *preparation) options() (merge.Options, error) {
 		opt.KeepSection, opt.Class = p.script.keeps(), p.script.class()
 	}
 	return opt, nil
+}
+
+// addsLibraries reports whether the driver brings libraries of its own.
+func addsLibraries(cl *CommandLine) bool {
+	if cl.Style != StyleCC {
+		return false
+	}
+	for _, a := range cl.Args {
+		if a == "-nodefaultlibs" || a == "-nostdlib" {
+			return false
+		}
+	}
+	return true
+}
+
+// isRustName recognises mangled Rust names, legacy and v0.
+func isRustName(name string) bool {
+	return strings.HasPrefix(name, "_R") || strings.HasPrefix(name, "_ZN") && strings.Contains(name, "17h")
 }
 
 // keepNames matches mangled names against the globs of the config, which

@@ -17,12 +17,14 @@ import (
 //
 // An archive of which anything changes is replaced by the members that the
 // link extracts, as plain objects, in its place: an archive would need a new
-// index, and its other members could be pulled in by names that moved.
+// index, and its other members could be pulled in by names that moved. So
+// could those of an unchanged archive; that is replaced, too, if it has one.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	w := &writer{dir: filepath.Join(dir, "objects")}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
+	moved := plan.Aliases()
 	replace := map[int][]string{} // by index into cl.Args
 	n := 0                        // of the object in link order
 	for i := range p.in.files {
@@ -59,7 +61,7 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 			changed = changed || edit != nil
 			taken, edits = append(taken, m), append(edits, edit)
 		}
-		if !changed {
+		if !changed && !offers(f, moved) {
 			continue
 		}
 		paths := []string{}
@@ -80,6 +82,23 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		replace[f.input.Arg] = paths
 	}
 	return splice(p.cl, replace), nil
+}
+
+// offers reports whether an archive has a member that the link does not
+// extract and that defines one of the names: where the definition that the
+// link did choose now comes later on the command line, it would be extracted.
+func offers(f *inputFile, names map[string]bool) bool {
+	for _, m := range f.members {
+		if m.File() != nil {
+			continue
+		}
+		for _, d := range m.Defines {
+			if names[d] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // splice puts the new inputs into the command line, where the old ones were.

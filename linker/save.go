@@ -56,7 +56,7 @@ func casesFolder() (string, error) {
 // the oldest cases there until what is left is within bounds. A link that is
 // there already is left as it was: the first failure is the one to look at,
 // and a build that fails in the same way each time should not copy each time.
-func saveAutomatically(cl *CommandLine, cfg *Config, failure string) (string, error) {
+func saveAutomatically(cl *CommandLine, cfg *Config, real *Linker, failure string) (string, error) {
 	dir, err := casesFolder()
 	if err != nil {
 		return "", err
@@ -77,7 +77,7 @@ func saveAutomatically(cl *CommandLine, cfg *Config, failure string) (string, er
 	if exists(path) {
 		return path, nil
 	}
-	c := newCase(cl)
+	c := newCase(cl, real)
 	if size := c.size(); size > maxCaseBytes {
 		return "", fmt.Errorf("its inputs are %d MB", size/1_000_000)
 	}
@@ -143,15 +143,14 @@ func folderSize(dir string) int64 {
 	return total
 }
 
-// SaveCase saves the link, whose libraries and real linker have been found,
-// into a folder of its own inside dir, in the place of
+// SaveCase saves the link into a folder of its own inside dir, in the place of
 // what was saved of the same output before, and says where that is. failure
 // is what went wrong, "" if nothing did.
-func SaveCase(cl *CommandLine, cfg *Config, dir, failure string) (string, error) {
+func SaveCase(cl *CommandLine, cfg *Config, real *Linker, dir, failure string) (string, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", err
 	}
-	return newCase(cl).write(cfg, dir, failure)
+	return newCase(cl, real).write(cfg, dir, failure)
 }
 
 // caseName is the output's name with a hash of where it lies: programs of one
@@ -166,6 +165,7 @@ func caseName(cl *CommandLine) string {
 // savedCase is a case before it is written.
 type savedCase struct {
 	cl    *CommandLine
+	real  *Linker
 	files map[string]string // path as given → path in the case
 	dirs  map[string]string // folder as given → path in the case
 	extra []string          // further arguments, so that the saved libraries are found
@@ -173,8 +173,9 @@ type savedCase struct {
 }
 
 // newCase collects what the link reads.
-func newCase(cl *CommandLine) *savedCase {
-	c := &savedCase{cl: cl, files: map[string]string{}, dirs: map[string]string{}}
+func newCase(cl *CommandLine, real *Linker) *savedCase {
+	cl.FindLibraries(real)
+	c := &savedCase{cl: cl, real: real, files: map[string]string{}, dirs: map[string]string{}}
 	for _, dir := range cl.LibraryPaths {
 		c.dirs[dir] = c.place(dir)
 	}
@@ -431,7 +432,7 @@ func (c *savedCase) about(cfg *Config, failure string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "leanlink: %s\n", Version)
 	fmt.Fprintf(&b, "style: %s\n", c.cl.Style)
-	fmt.Fprintf(&b, "linker: %s (%s)\n", filepath.Base(cfg.Linker.Path), c.cl.LinkerKind(cfg.Linker.Path))
+	fmt.Fprintf(&b, "linker: %s (%s)\n", filepath.Base(c.real.Path), c.cl.LinkerKind(c.real.Path))
 	fmt.Fprintf(&b, "output: %s\n", filepath.Base(c.cl.Output))
 	fmt.Fprintf(&b, "profile: %s\ntarget: %s\n", cfg.Profile, cfg.Triple)
 	for _, v := range cfg.variables() {
@@ -481,7 +482,7 @@ cd -- "$(dirname -- "$0")" || exit 1
 	if c.cl.Flavor != "" {
 		flavor = " -flavor " + shellQuote(c.cl.Flavor)
 	}
-	fmt.Fprintf(&b, "exec \"${LINKER:-%s}\"%s @%s -o \"${OUT:-out}\" \"$@\"\n", filepath.Base(cfg.Linker.Path), flavor, caseArgs)
+	fmt.Fprintf(&b, "exec \"${LINKER:-%s}\"%s @%s -o \"${OUT:-out}\" \"$@\"\n", filepath.Base(c.real.Path), flavor, caseArgs)
 	return b.Bytes()
 }
 

@@ -41,7 +41,7 @@ const workerName = "leanlink-worker"
 // The worker's steps.
 const (
 	stepPrepare = "prepare" // make the new arguments
-	stepFinish  = "finish"  // complete the report and check the output
+	stepFinish  = "finish"  // read the output, for the report and the check
 	stepSave    = "save"    // save the link as a case, and print its folder
 )
 
@@ -54,8 +54,8 @@ type Refusal struct {
 // Error is the reason.
 func (r *Refusal) Error() string { return r.Reason }
 
-// prepare is Prepare; tests put faults in its place.
-var prepare = Prepare
+// prepare and finishing do the steps' work; tests put faults in their places.
+var prepare, finishing = Prepare, finish
 
 // outcome is how a worker's step went.
 type outcome struct {
@@ -152,16 +152,15 @@ func workerStep(step, dir string, env *Environment) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Linker, err = FindLinker(cl, cfg, env); err != nil {
+	real, err := FindLinker(cl, cfg, env)
+	if err != nil {
 		return err
 	}
-	cl.FindLibraries(cfg.Linker)
-	// The command line and the config are now final.
 
 	switch step {
 	case stepSave:
 		failure, _ := os.ReadFile(filepath.Join(dir, failureFile))
-		saved, err := saveAutomatically(cl, cfg, string(failure))
+		saved, err := saveAutomatically(cl, cfg, real, string(failure))
 		if err != nil {
 			return err
 		}
@@ -169,17 +168,17 @@ func workerStep(step, dir string, env *Environment) error {
 		return nil
 
 	case stepFinish:
-		return finish(cl, cfg, real, dir)
+		return finishing(cl, cfg, real, dir)
 
 	case stepPrepare:
 		if cfg.Save != "" {
-			if _, err := SaveCase(cl, cfg, cfg.Save, ""); err != nil {
+			if _, err := SaveCase(cl, cfg, real, cfg.Save, ""); err != nil {
 				fmt.Fprintf(os.Stderr, "the case could not be saved: %s\n", oneLine(err.Error()))
 			}
 		}
 		args := cl.Args
 		if folds(cfg) {
-			prepared, err := prepare(cl, cfg, dir)
+			prepared, err := prepare(cl, cfg, real, dir)
 			if err != nil {
 				return err
 			}

@@ -33,6 +33,7 @@ const (
 	operandLocal               // a local symbol that is not in a section
 	operandNumber              // an absolute value
 	operandPiece               // the contents of a mergeable string or constant
+	operandPlace               // a place in the section itself
 	operandBad                 // an addend that can't be read: equal to nothing else
 )
 
@@ -45,15 +46,19 @@ const (
 func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Reloc) operand {
 	l := f.l
 	src := o.Base + SecID(i)
-	addend := r.Addend
-	if !rs.Rela {
-		var ok bool
-		b := o.File.Bytes(i)
-		if addend, ok = l.Arch.Addend(b[r.Offset:], r.Type); !ok {
-			return operand{kind: operandBad, follows: -1, id: uint64(src), off: int64(r.Offset)}
-		}
+	addend, ok := l.addend(o, i, rs, r)
+	if !ok {
+		return operand{kind: operandBad, follows: -1, id: uint64(src), off: int64(r.Offset)}
 	}
 	t := l.resolveRef(o, r.Sym)
+	if l.Arch.Reloc(r.Type).Kind == objfile.RelLow {
+		// Its symbol marks the instruction that it belongs to, and stands
+		// for what that one refers to.
+		if t.kind != toSection || t.sec != src {
+			return operand{kind: operandBad, follows: -1, id: uint64(src), off: int64(r.Offset)}
+		}
+		return operand{kind: operandPlace, follows: -1, off: int64(t.value) + addend}
+	}
 	switch t.kind {
 	case toNothing:
 		return operand{kind: operandNone, follows: -1, off: addend}
@@ -161,7 +166,8 @@ func (f *folder) same(a, b SecID) bool {
 	if sa.Type != sb.Type || sa.Flags != sb.Flags || sa.Size != sb.Size || f.outputClass(sa.Name) != f.outputClass(sb.Name) {
 		return false
 	}
-	if !bytes.Equal(oa.File.Bytes(ia), ob.File.Bytes(ib)) || !f.sameRelocs(oa, ia, ob, ib) {
+	if !bytes.Equal(oa.File.Bytes(ia), ob.File.Bytes(ib)) || !f.sameRelocs(oa, ia, ob, ib) ||
+		!l.sameMapping(oa, ia, ob, ib) || !f.sameTied(oa, ia, ob, ib) {
 		return false
 	}
 	fa, fb := oa.framesOf(ia), ob.framesOf(ib)
@@ -203,6 +209,16 @@ func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
 		return false
 	}
 	ra, rb := oa.File.Relocs(ea.Section), ob.File.Relocs(eb.Section)
+	xa, xb := oa.innerRelocs(a), ob.innerRelocs(b)
+	if len(xa) != len(xb) {
+		return false
+	}
+	for k := range xa {
+		x, y := ra.At(xa[k]), rb.At(xb[k])
+		if x.Offset-da.Offset != y.Offset-db.Offset || x.Type != y.Type || f.placeOf(oa, x) != f.placeOf(ob, y) {
+			return false
+		}
+	}
 	if a.lsda >= 0 {
 		x, y := ra.At(int(a.lsda)), rb.At(int(b.lsda))
 		if x.Type != y.Type || !f.sameOperand(f.operandOf(oa, ea.Section, ra, x), f.operandOf(ob, eb.Section, rb, y)) {
@@ -223,6 +239,29 @@ func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
 		}
 	}
 	return true
+}
+
+// innerRelocs lists the relocations of a frame entry but for those of the
+// function's address and the LSDA: where linkers shorten code, the function's
+// size and the places of its rows are differences between labels in it.
+func (o *Object) innerRelocs(ref fdeRef) (list []int) {
+	eh := o.frames[ref.frame]
+	fde, x := &eh.FDEs[ref.fde], o.frameRelocs[ref.frame]
+	for n := x.first(fde.Offset); n < x.rs.Len(); n++ {
+		switch off := x.rs.At(x.nth(n)).Offset; {
+		case off >= fde.End:
+			return list
+		case off != fde.PCBegin && (off != fde.LSDA || fde.LSDA == 0):
+			list = append(list, x.nth(n))
+		}
+	}
+	return list
+}
+
+// placeOf is the place in its own function that an inner relocation of a
+// frame entry names; whyNotFrames has seen that it names no other.
+func (f *folder) placeOf(o *Object, r objfile.Reloc) int64 {
+	return int64(f.l.resolveRef(o, r.Sym).value) + r.Addend
 }
 
 // trimNops leaves out the DW_CFA_nop (0) that only pad an entry. A zero can

@@ -57,16 +57,11 @@ func (e *editor) mark(leader SecID) (uint32, error) {
 	if k, ok := e.marks[leader]; ok {
 		return k, nil
 	}
-	s := objfile.Symbol{Bind: objfile.STB_GLOBAL, Type: objfile.STT_NOTYPE, Other: objfile.STV_HIDDEN}
-	lo, li := e.l.Of(leader)
-	if lo == e.o {
+	s := e.l.markSymbol(leader)
+	if lo, li := e.l.Of(leader); lo == e.o {
 		s.Section = li
-	}
-	if e.l.Arch.Machine == objfile.EM_ARM && lo.File.Sections[li].Flags&objfile.SHF_EXECINSTR != 0 {
-		s.Type, s.Value = objfile.STT_FUNC, 1 // the Thumb bit of a NOTYPE symbol is lost
-		if lo != e.o {
-			s.Type, s.Value = objfile.STT_NOTYPE, 0
-		}
+	} else {
+		s.Type, s.Value = objfile.STT_NOTYPE, 0 // undefined here
 	}
 	k, err := e.edit.AddSymbol(markName(e.p.leads[leader]), s)
 	if err != nil {
@@ -180,8 +175,9 @@ func (e *editor) redirect(section uint32, rs objfile.Relocs, k int) error {
 	switch e.p.Fate[id] {
 	case FateFolded:
 	case FateThunk:
-		if e.o.File.Sections[section].Flags&objfile.SHF_EXECINSTR == 0 || !e.l.Arch.IsCall(e.o.File.Bytes(section), r) {
-			return nil
+		if e.o.File.Sections[section].Flags&objfile.SHF_EXECINSTR == 0 || !e.l.Arch.IsCall(e.o.File.Bytes(section), r) ||
+			!e.p.redirectable(e.o, section, rs, r, &s) {
+			return nil // it goes through the jump
 		}
 	default:
 		return nil
@@ -190,12 +186,9 @@ func (e *editor) redirect(section uint32, rs objfile.Relocs, k int) error {
 	if err != nil {
 		return err
 	}
-	value := s.Value &^ e.l.thumbBit(&s)
-	if !rs.Rela && value != 0 {
-		return e.o.File.ErrorAt(section, r.Offset, "an addend in the section cannot be changed")
-	}
+	// settle has seen that an addend in the section need not change.
 	r.Sym = m
-	r.Addend += int64(value)
+	r.Addend += int64(s.Value &^ e.l.thumbBit(&s))
 	e.edit.SetReloc(section, k, r)
 	return nil
 }
@@ -273,16 +266,24 @@ func (e *editor) thunks() error {
 		if err != nil {
 			return err
 		}
-		r := t.Reloc
-		r.Sym = m
-		e.edit.SetContents(uint32(i), t.Code, []objfile.Reloc{r})
+		relocs := append([]objfile.Reloc(nil), t.Relocs...)
+		relocs[0].Sym = m
+		e.edit.SetContents(uint32(i), t.Code, relocs)
 		e.edit.SetAlign(uint32(i), t.Align)
 		for _, k := range e.o.ownsSyms[i] {
-			if s := f.Symbol(k); s.Size != 0 {
+			s := f.Symbol(k)
+			switch was := s; {
+			case s.Size != 0:
 				s.Size = uint64(len(t.Code))
-				if err := e.edit.SetSymbol(k, s); err != nil {
-					return err
-				}
+			case s.Value > uint64(len(t.Code)) && e.l.Arch.Mapping && strings.HasPrefix(f.NameOf(&was), "$"):
+				s = objfile.Symbol{} // says what the code behind this is, which is another's now
+			case s.Value > uint64(len(t.Code)):
+				s.Value = uint64(len(t.Code)) // a label: the function's end, or on the way there
+			default:
+				continue
+			}
+			if err := e.edit.SetSymbol(k, s); err != nil {
+				return err
 			}
 		}
 		for _, ref := range e.o.framesOf(uint32(i)) {
@@ -291,6 +292,10 @@ func (e *editor) thunks() error {
 			size := make([]byte, fde.FieldSize)
 			size[0] = byte(len(t.Code))
 			e.edit.Patch(eh.Section, fde.PCRange, size)
+			for _, k := range e.o.innerRelocs(ref) {
+				r := f.Relocs(eh.Section).At(k)
+				e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
+			}
 			if fde.LSDA != 0 {
 				e.edit.Patch(eh.Section, fde.LSDA, make([]byte, fde.LSDASize))
 			}

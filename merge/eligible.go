@@ -24,11 +24,12 @@ const (
 	SeveralSymbols // more than one function, or places inside that others name
 	SymbolKind     // IFUNC, unique or thread-local symbols
 	SeveralDefinitions
-	Pinned       // an option or script gives its name a meaning
-	KeptByUser   // keep = […]
-	KeptByScript // a linker script could name it
-	UnknownReloc // a relocation that is not understood
-	FrameForm    // call frame information of an unusual form
+	Pinned        // an option or script gives its name a meaning
+	KeptByUser    // keep = […]
+	KeptByScript  // a linker script could name it
+	UnknownReloc  // a relocation that is not understood
+	FrameForm     // call frame information of an unusual form
+	NotRedirected // a reference to it can't be made to name its leader
 )
 
 var reasonText = [...]string{
@@ -50,6 +51,7 @@ var reasonText = [...]string{
 	KeptByScript:       "a linker script could name it",
 	UnknownReloc:       "unknown relocation",
 	FrameForm:          "call frame information of an unusual form",
+	NotRedirected:      "a reference to it cannot name another section",
 }
 
 func (r Reason) String() string { return reasonText[r] }
@@ -97,8 +99,14 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		if r := l.whyNotFrames(o, i); r != Eligible {
 			return r
 		}
+		if r := l.whyNotTied(o, i); r != Eligible {
+			return r
+		}
 	} else {
-		lsda := strings.HasPrefix(s.Name, ".gcc_except_table")
+		if len(o.tied[i]) > 0 {
+			return Special
+		}
+		lsda := strings.HasPrefix(s.Name, ".gcc_except_table") || l.isExtab(s)
 		if s.Flags&objfile.SHF_WRITE != 0 && !strings.HasPrefix(s.Name, ".data.rel.ro") {
 			return Writable
 		}
@@ -201,30 +209,23 @@ func (l *Link) whyNotFrames(o *Object, i uint32) Reason {
 		}
 		r := rs.At(k)
 		s := o.File.Symbol(r.Sym)
-		addend := r.Addend
-		if !rs.Rela {
-			if addend, ok = l.Arch.Addend(o.File.Bytes(eh.Section)[r.Offset:], r.Type); !ok {
-				return FrameForm
-			}
-		}
-		if int64(s.Value)+addend != 0 || fde.Range > o.File.Sections[i].Size {
+		addend, ok := l.addend(o, eh.Section, rs, r)
+		if !ok || l.Arch.Reloc(r.Type).Kind == objfile.RelDiff || int64(s.Value)+addend != 0 || fde.Range > o.File.Sections[i].Size {
 			return FrameForm
 		}
 		if fde.LSDA != 0 && ref.lsda < 0 && !allZero(o.File.Bytes(eh.Section)[fde.LSDA:fde.LSDA+uint64(fde.LSDASize)]) {
 			return FrameForm
 		}
-		// Nothing else of the entry may be relocated.
-		cie := &eh.CIEs[fde.CIE]
-		x := o.frameRelocs[ref.frame]
-		for n := x.first(fde.Offset); n < rs.Len(); n++ {
-			off := rs.At(x.nth(n)).Offset
-			if off >= fde.End {
-				break
-			}
-			if off != fde.PCBegin && off != fde.LSDA {
+		// Nothing else of the entry may be relocated, but by differences
+		// between places of the function.
+		for _, n := range o.innerRelocs(ref) {
+			r := rs.At(n)
+			if t := l.resolveRef(o, r.Sym); !rs.Rela || l.Arch.Reloc(r.Type).Kind != objfile.RelDiff || t.kind != toSection || t.sec != o.Base+SecID(i) {
 				return FrameForm
 			}
 		}
+		cie := &eh.CIEs[fde.CIE]
+		x := o.frameRelocs[ref.frame]
 		for n := x.first(cie.Offset); n < rs.Len(); n++ {
 			off := rs.At(x.nth(n)).Offset
 			if off >= cie.End {

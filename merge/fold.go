@@ -153,6 +153,8 @@ func (f *folder) label() {
 		buf = append(buf, f.outputClass(s.Name)...)
 		buf = binary.LittleEndian.AppendUint64(append(buf, 0), s.Flags)
 		buf = f.labelRelocs(buf, o, i)
+		buf = f.l.labelMapping(buf, o, i)
+		buf = f.labelTied(buf, o, i)
 		for _, ref := range o.framesOf(i) {
 			buf = f.labelFrame(buf, o, ref)
 		}
@@ -228,6 +230,12 @@ func (f *folder) labelFrame(buf []byte, o *Object, ref fdeRef) []byte {
 	buf = binary.LittleEndian.AppendUint64(buf, fde.Range)
 	buf = append(buf, b[cie.Offset+4:cie.End]...)
 	buf = append(buf, trimNops(b[fde.InstrOff:fde.End])...)
+	for _, k := range o.innerRelocs(ref) {
+		r := rs.At(k)
+		buf = binary.LittleEndian.AppendUint64(buf, r.Offset-fde.Offset)
+		buf = binary.LittleEndian.AppendUint32(buf, r.Type)
+		buf = binary.LittleEndian.AppendUint64(buf, uint64(f.placeOf(o, r)))
+	}
 	if ref.lsda >= 0 {
 		r := rs.At(int(ref.lsda))
 		buf = f.labelOperand(buf, r.Type, f.operandOf(o, eh.Section, rs, r))

@@ -43,6 +43,8 @@ type Object struct {
 	// object has no such table.
 	significant map[uint32]bool
 	ownsSyms    [][]uint32 // indexed by section index: symbols defined there, section symbols left out
+	// tied lists what SHF_LINK_ORDER ties to a section; by section index.
+	tied map[uint32][]uint32
 }
 
 // fdeRef is one frame entry of a function.
@@ -386,6 +388,7 @@ func (l *Link) study(o *Object) {
 		}
 	}
 	l.attachFrames(o)
+	o.tieMetadata()
 }
 
 // readAddrsig reads LLVM's table of address-significant symbols: ULEB128

@@ -83,6 +83,8 @@ func (l *Link) Make() (*Plan, error) {
 			p.elect(f, ids)
 		}
 	}
+	p.settle()
+	p.dropMetadata()
 	p.nameLeaders()
 	p.takeNames()
 	return p, nil
@@ -162,9 +164,11 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 	if o.File.Sections[i].Rel == 0 {
 		return nil // no table to put the jump's relocation into
 	}
-	body := o.File.Bytes(i)
-	t := l.Arch.Thunk(body)
-	if t == nil || len(t.Code) >= len(body) {
+	if l.hasExtab(o, i) {
+		return nil // its index entry would lead to landing pads that are gone
+	}
+	t := l.Arch.Thunk(o.File, i)
+	if t == nil || uint64(len(t.Code)) >= o.File.Sections[i].Size {
 		return nil
 	}
 	return t

@@ -8,8 +8,8 @@ import (
 
 // What a report wants to know of a plan.
 
-// Exported reports whether a section is kept for something outside the
-// link's objects, and why; "" if not.
+// RootReason says why a section is live without being referred to; "" if it
+// is not a root.
 func (l *Link) RootReason(id SecID) string {
 	if l.via[id] != NoSec || !l.live[id] {
 		return ""
@@ -40,6 +40,17 @@ func (l *Link) RootReason(id SecID) string {
 		return "the linker keeps all sections"
 	}
 	return "kept by its name or type"
+}
+
+// Aliases lists the names that move to other objects.
+func (p *Plan) Aliases() map[string]bool {
+	names := map[string]bool{}
+	for _, list := range p.aliases {
+		for _, id := range list {
+			names[p.Link.symName[id]] = true
+		}
+	}
+	return names
 }
 
 // FrameBytes is the number of bytes of a section's frame entries.

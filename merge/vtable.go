@@ -53,12 +53,9 @@ func (l *Link) isVtable(o *Object, i uint32) bool {
 			return false
 		}
 		seen[r.Offset/word] = true
-		addend := r.Addend
-		if !rs.Rela {
-			var ok bool
-			if addend, ok = l.Arch.Addend(b[r.Offset:], r.Type); !ok {
-				return false
-			}
+		addend, ok := l.addend(o, i, rs, r)
+		if !ok {
+			return false
 		}
 		t := l.resolveRef(o, r.Sym)
 		name := ""
@@ -117,7 +114,7 @@ func loadWord(b []byte, n uint64) (v uint64) {
 // reference (not PC-relative) points; the Thumb bit does not count.
 func (l *Link) codeStart(t target, addend int64) int64 {
 	at := int64(t.value) + addend
-	if l.Arch.Machine == objfile.EM_ARM && t.typ == objfile.STT_FUNC {
+	if l.Arch.Machine == objfile.EM_ARM {
 		at &^= 1
 	}
 	return at

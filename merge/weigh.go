@@ -1,6 +1,10 @@
 package merge
 
-import "leanlink/objfile"
+import (
+	"strings"
+
+	"leanlink/objfile"
+)
 
 // weight is how much of a function's address a program can observe. The
 // order matters: a heavier use hides a lighter one.
@@ -67,7 +71,7 @@ func (l *Link) weigh() {
 		default:
 			return
 		}
-		if l.Section(sec).Flags&objfile.SHF_EXECINSTR == 0 {
+		if l.Section(sec).Flags&objfile.SHF_EXECINSTR == 0 || l.Arch.Reloc(r.Type).Kind == objfile.RelLow {
 			return
 		}
 		use := l.use(src, o, i, r, t)
@@ -91,6 +95,8 @@ func (l *Link) use(src SecID, o *Object, i uint32, r objfile.Reloc, t target) we
 		return materialised
 	case l.vtable[src]:
 		return inVtable
+	case l.isExidx(s) || l.isExtab(s) || strings.HasPrefix(s.Name, ".gcc_except_table") && l.Arch.Reloc(r.Type).Kind == objfile.RelDiff:
+		return called // how to unwind it: a program does not see that
 	case l.isOwnTable(src, o, i, r, t):
 		return called
 	}
@@ -99,12 +105,9 @@ func (l *Link) use(src SecID, o *Object, i uint32, r objfile.Reloc, t target) we
 
 // atStart reports whether a reference surely means the start of its target.
 func (l *Link) atStart(o *Object, i uint32, r objfile.Reloc, t target) bool {
-	addend := r.Addend
-	if !o.File.Relocs(i).Rela {
-		var ok bool
-		if addend, ok = l.Arch.Addend(o.File.Bytes(i)[r.Offset:], r.Type); !ok {
-			return false
-		}
+	addend, ok := l.addend(o, i, o.File.Relocs(i), r)
+	if !ok {
+		return false
 	}
 	if o.File.Sections[i].Flags&objfile.SHF_EXECINSTR != 0 {
 		addend -= l.Arch.Bias(r)
@@ -123,18 +126,11 @@ func (l *Link) isOwnTable(src SecID, o *Object, i uint32, r objfile.Reloc, t tar
 		return false
 	}
 	switch l.Arch.Reloc(r.Type).Kind {
-	case objfile.RelPC:
+	case objfile.RelPC, objfile.RelDiff:
 		return true
 	case objfile.RelAbs:
-		rs := o.File.Relocs(i)
-		addend := r.Addend
-		if !rs.Rela {
-			var ok bool
-			if addend, ok = l.Arch.Addend(o.File.Bytes(i)[r.Offset:], r.Type); !ok {
-				return false
-			}
-		}
-		return l.codeStart(t, addend) > 0
+		addend, ok := l.addend(o, i, o.File.Relocs(i), r)
+		return ok && l.codeStart(t, addend) > 0
 	}
 	return false
 }

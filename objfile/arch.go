@@ -16,6 +16,8 @@ const (
 	RelTLS             // any form of thread-local access
 	RelSize            // the size of S
 	RelHint            // says something of the code at its place, names no target
+	RelLow             // the low part of an address whose high part stands at S, in the same code
+	RelDiff            // one half of a difference between two places: S + A is added or taken away
 )
 
 // RelocType is one relocation type.
@@ -42,23 +44,31 @@ type Arch struct {
 	// Addend decodes the addend that a SHT_REL relocation keeps in its
 	// field; ok is false where the type has no known form.
 	Addend func(field []byte, typ uint32) (addend int64, ok bool)
-	// Thunk makes the body of a function that only jumps to another: code
-	// that begins with what the function must begin with (endbr64, bti), and
-	// the jump's relocation. nil if the function can't have one.
-	Thunk func(body []byte) *Thunk
+	// Thunk makes a body that only jumps to another function for the one in
+	// a section: code that begins with what that must begin with (endbr64,
+	// bti), and its relocations. nil if the function can't have one.
+	Thunk func(f *File, section uint32) *Thunk
 	// None is the relocation type that does nothing.
 	None uint32
+	// Mapping: symbols whose names begin with $ say where code and data
+	// begin within a section, and of what kind they are.
+	Mapping bool
+	// Relaxes: linkers shorten code, so that only a symbol can name a place
+	// behind the start of a function.
+	Relaxes bool
 }
 
 // Thunk is a function body that jumps to another function.
 type Thunk struct {
-	Code  []byte
-	Reloc Reloc // of the jump; Sym is to be set, Addend is complete
-	Align uint64
+	Code []byte
+	// Relocs are those of Code. The first is the jump's: its Sym is to be
+	// set. Addends are complete, and encoded in Code as well.
+	Relocs []Reloc
+	Align  uint64
 }
 
 // archs has one entry for each machine that is understood.
-var archs = []*Arch{&x86_64}
+var archs = []*Arch{&x86_64, &aarch64, &arm, &riscv}
 
 // ArchOf returns the architecture of a machine number (EM_…), nil if it is
 // not understood.

@@ -3,7 +3,9 @@ package objfile
 import (
 	"fmt"
 	"io"
+	"math"
 	"sort"
+	"strings"
 )
 
 // Edit collects changes to one object and writes the result. The original
@@ -12,6 +14,11 @@ import (
 // its strings, replaced contents, the section headers) is appended.
 //
 // New symbols are global, so they go behind all others and no index moves.
+//
+// Bytes can be changed in place only where they belong to one thing alone:
+// Write fails for a file whose sections overlap each other or the headers.
+// It also reports the first change that could not be made, where the method
+// asked for it returns no error itself.
 type Edit struct {
 	f       *File
 	heads   map[uint32]Section // changed headers, by section index
@@ -20,9 +27,10 @@ type Edit struct {
 	symbols []byte             // the new symbol table, nil if unchanged
 	xindex  []byte             // the new SHT_SYMTAB_SHNDX, nil if the file has none
 	strings []byte             // strings appended to the symbol table's
+	err     error              // the first change that could not be made
 }
 
-// NewEdit begins an edit of f, which must have a symbol table.
+// NewEdit begins an edit of f.
 func NewEdit(f *File) *Edit {
 	return &Edit{f: f, heads: map[uint32]Section{}, places: map[uint32][]byte{}, moved: map[uint32][]byte{}}
 }
@@ -32,9 +40,19 @@ func (e *Edit) Changed() bool {
 	return len(e.heads) > 0 || len(e.places) > 0 || len(e.moved) > 0 || e.symbols != nil
 }
 
+// refuse keeps the first error for Write.
+func (e *Edit) refuse(section uint32, off uint64, what string) {
+	if e.err == nil {
+		e.err = e.f.fail(section, off, what)
+	}
+}
+
 func (e *Edit) ownSymbols() {
 	if e.symbols == nil {
 		e.symbols = append(make([]byte, 0, len(e.f.syms)+1024), e.f.syms...)
+		if len(e.f.strs) == 0 {
+			e.strings = []byte{0} // offset 0 means no name
+		}
 		if e.f.xindex != nil {
 			e.xindex = append([]byte(nil), e.f.xindex...)
 		}
@@ -44,42 +62,83 @@ func (e *Edit) ownSymbols() {
 // AddSymbol appends a symbol and returns its index. It must not be local. It
 // fails where a relocation of this class could not name it.
 func (e *Edit) AddSymbol(name string, s Symbol) (uint32, error) {
-	e.ownSymbols()
-	size := int(e.f.class.symbolSize())
-	index := uint32(len(e.symbols) / size)
+	if e.f.NumSymbols == 0 {
+		return 0, e.f.fail(0, 0, "no symbol table to add a symbol to")
+	}
 	if s.Bind == STB_LOCAL {
 		return 0, fmt.Errorf("%s: a new symbol must not be local", e.f.Name)
 	}
-	if index > e.f.class.maxRelocSym() {
-		return 0, e.f.fail(e.f.Symtab, uint64(index), "too many symbols for this ELF class")
+	if strings.IndexByte(name, 0) >= 0 {
+		return 0, fmt.Errorf("%s: a symbol's name must not contain NUL", e.f.Name)
 	}
-	s.nameOff = uint32(len(e.f.strs) + len(e.strings))
+	e.ownSymbols()
+	size := int(e.f.class.symbolSize())
+	index := uint32(len(e.symbols) / size)
+	if index > e.f.class.maxRelocSym() {
+		return 0, e.f.fail(e.f.Symtab, uint64(len(e.symbols)), "too many symbols for this ELF class")
+	}
+	nameOff := uint64(len(e.f.strs) + len(e.strings))
+	if nameOff > math.MaxUint32 {
+		return 0, e.f.fail(e.f.Sections[e.f.Symtab].Link, nameOff, "the string table is full")
+	}
+	if err := e.checkSymbol(index, &s); err != nil {
+		return 0, err
+	}
+	s.nameOff = uint32(nameOff)
 	e.strings = append(append(e.strings, name...), 0)
 	e.symbols = append(e.symbols, make([]byte, size)...)
 	if e.xindex != nil {
 		e.xindex = append(e.xindex, 0, 0, 0, 0)
 	}
-	return index, e.putSymbol(index, &s)
+	e.putSymbol(index, &s)
+	return index, nil
 }
 
-// SetSymbol replaces a symbol, whose name stays.
+// SetSymbol replaces a symbol, whose name stays. It must stay local or stay
+// not local.
 func (e *Edit) SetSymbol(i uint32, s Symbol) error {
 	e.ownSymbols()
-	s.nameOff = le.Uint32(e.symbols[uint64(i)*e.f.class.symbolSize():])
-	return e.putSymbol(i, &s)
+	size := e.f.class.symbolSize()
+	if i == 0 || uint64(i) >= uint64(len(e.symbols))/size {
+		return e.f.fail(e.f.Symtab, uint64(i)*size, "no such symbol to change")
+	}
+	if (s.Bind == STB_LOCAL) != (i < e.f.FirstGlobal) {
+		return e.f.fail(e.f.Symtab, uint64(i)*size, "a symbol cannot become local or cease to be it")
+	}
+	if err := e.checkSymbol(i, &s); err != nil {
+		return err
+	}
+	s.nameOff = le.Uint32(e.symbols[uint64(i)*size:])
+	e.putSymbol(i, &s)
+	return nil
 }
 
-func (e *Edit) putSymbol(i uint32, s *Symbol) error {
-	raw := uint16(s.Section)
+// checkSymbol checks that symbol i can be written as s.
+func (e *Edit) checkSymbol(i uint32, s *Symbol) error {
+	fail := func(what string) error {
+		return e.f.fail(e.f.Symtab, uint64(i)*e.f.class.symbolSize(), what)
+	}
+	switch {
+	case s.Section < SecReserved && uint64(s.Section) >= uint64(len(e.f.Sections)):
+		return fail("a symbol's section does not exist")
+	case s.Section < SecReserved && s.Section >= shnLoReserve && e.xindex == nil:
+		return fail("a section index needs a table that the file does not have")
+	case e.f.class == class32 && (s.Value > math.MaxUint32 || s.Size > math.MaxUint32):
+		return fail("a symbol's value or size does not fit into 32 bits")
+	}
+	return nil
+}
+
+// putSymbol encodes a symbol that checkSymbol has passed.
+func (e *Edit) putSymbol(i uint32, s *Symbol) {
+	raw, extended := uint16(s.Section), uint32(0)
 	if s.Section < SecReserved && s.Section >= shnLoReserve {
-		if e.xindex == nil {
-			return e.f.fail(e.f.Symtab, uint64(i), "a section index needs a table that the file does not have")
-		}
-		raw = shnXIndex
-		le.PutUint32(e.xindex[uint64(i)*4:], s.Section)
+		raw, extended = shnXIndex, s.Section
+	}
+	if e.xindex != nil {
+		le.PutUint32(e.xindex[uint64(i)*4:], extended)
 	}
 	e.f.class.putSymbol(e.symbols[uint64(i)*e.f.class.symbolSize():], s, raw)
-	return nil
 }
 
 // own returns the writable contents of a section, changed in place.
@@ -95,17 +154,47 @@ func (e *Edit) own(section uint32) []byte {
 	return b
 }
 
-// SetReloc replaces relocation i of a section.
+// SetReloc replaces relocation i of a section. With SHT_REL, r.Addend is not
+// written: the addend stays in the contents.
 func (e *Edit) SetReloc(section uint32, i int, r Reloc) {
 	at := e.f.Sections[section].Rel
+	if at == 0 {
+		e.refuse(section, r.Offset, "no such relocation to change")
+		return
+	}
 	rela := e.f.Sections[at].Type == SHT_RELA
-	b := e.own(at)
-	e.f.class.putReloc(b[uint64(i)*e.f.class.relocSize(rela):], rela, r)
+	b, size := e.own(at), e.f.class.relocSize(rela)
+	if i < 0 || uint64(i) >= uint64(len(b))/size {
+		e.refuse(section, r.Offset, "no such relocation to change")
+		return
+	}
+	if e.fits(section, r) {
+		e.f.class.putReloc(b[uint64(i)*size:], rela, r)
+	}
+}
+
+// fits refuses a relocation that this ELF class has no room for. An addend
+// of 32 bits wraps as addresses do.
+func (e *Edit) fits(section uint32, r Reloc) bool {
+	if e.f.class == class32 && (r.Offset > math.MaxUint32 || r.Type > 0xff || r.Sym > e.f.class.maxRelocSym()) {
+		e.refuse(section, r.Offset, "a relocation does not fit into its ELF class")
+		return false
+	}
+	return true
 }
 
 // Patch overwrites bytes of a section's contents in place.
 func (e *Edit) Patch(section uint32, off uint64, b []byte) {
-	copy(e.own(section)[off:], b)
+	if e.holdsSymbols(section) {
+		e.refuse(section, off, "the symbol table changes only by AddSymbol and SetSymbol")
+		return
+	}
+	to := e.own(section)
+	if off > uint64(len(to)) || uint64(len(b)) > uint64(len(to))-off {
+		e.refuse(section, off, "a change lies outside the section")
+		return
+	}
+	copy(to[off:], b)
 }
 
 // head returns the header of a section as edited so far.
@@ -132,25 +221,92 @@ func (e *Edit) Exclude(section uint32) {
 	e.heads[section] = s
 }
 
-// SetContents replaces a section's contents and all its relocations.
+// holdsSymbols reports whether a section is the symbol table or its strings,
+// which may be the section names, too.
+func (e *Edit) holdsSymbols(section uint32) bool {
+	t := e.f.Symtab
+	return t != 0 && (section == t || section == e.f.Sections[t].Link)
+}
+
+// SetContents replaces a section's contents, which are copied, and all its
+// relocations. A section that has no relocations can't be given any, and one
+// of several relocation sections can't be replaced.
 func (e *Edit) SetContents(section uint32, b []byte, relocs []Reloc) {
-	e.moved[section] = b
+	s := &e.f.Sections[section]
+	switch {
+	case section == 0 || s.Type == SHT_NULL || s.Type == SHT_NOBITS:
+		e.refuse(section, 0, "the section has no contents to replace")
+		return
+	case s.Rel == 0 && len(relocs) > 0:
+		e.refuse(section, relocs[0].Offset, "the section has no table to put a relocation into")
+		return
+	case s.MultiRel:
+		e.refuse(section, 0, "the section has several relocation sections")
+		return
+	case e.holdsSymbols(section):
+		e.refuse(section, 0, "the symbol table changes only by AddSymbol and SetSymbol")
+		return
+	}
+	e.moved[section] = append([]byte(nil), b...)
 	delete(e.places, section)
-	if at := e.f.Sections[section].Rel; at != 0 {
+	if at := s.Rel; at != 0 {
 		rela := e.f.Sections[at].Type == SHT_RELA
 		size := int(e.f.class.relocSize(rela))
 		out := make([]byte, len(relocs)*size)
 		for i, r := range relocs {
-			e.f.class.putReloc(out[i*size:], rela, r)
+			if e.fits(section, r) {
+				e.f.class.putReloc(out[i*size:], rela, r)
+			}
 		}
 		e.moved[at] = out
 		delete(e.places, at)
 	}
 }
 
-// Write writes the edited object. It returns the number of bytes written.
+// checkOverlap checks that no byte of the file belongs to two things: the
+// ELF header, the section headers, the contents of each section.
+func (f *File) checkOverlap() error {
+	type extent struct {
+		at, end uint64
+		section uint32 // 0 for the headers
+	}
+	size := f.class.sectionSize() * uint64(len(f.Sections))
+	all := make([]extent, 0, len(f.Sections)+1)
+	all = append(all, extent{0, f.class.headerSize(), 0}, extent{f.head.shoff, f.head.shoff + size, 0})
+	for i := range f.Sections {
+		if n := uint64(len(f.Bytes(uint32(i)))); n > 0 {
+			all = append(all, extent{f.Sections[i].Offset, f.Sections[i].Offset + n, uint32(i)})
+		}
+	}
+	sort.Slice(all, func(a, b int) bool {
+		return all[a].at < all[b].at || all[a].at == all[b].at && all[a].section < all[b].section
+	})
+	for i := 1; i < len(all); i++ {
+		if a, b := all[i-1], all[i]; b.at < a.end {
+			switch {
+			case a.section == 0 && b.section == 0:
+				return &FormatError{File: f.Name, Offset: b.at, What: "the section headers overlap the ELF header"}
+			case b.section == 0:
+				return f.fail(a.section, b.at-a.at, "the section headers lie in a section")
+			case a.section == 0:
+				return f.fail(b.section, 0, "the section lies in the headers")
+			}
+			return f.fail(b.section, 0, "the section overlaps "+f.Sections[a.section].Name)
+		}
+	}
+	return nil
+}
+
+// Write writes the edited object. It returns the number of bytes written,
+// which is 0 where the edit cannot be made.
 func (e *Edit) Write(w io.Writer) (int64, error) {
 	f := e.f
+	if e.err != nil {
+		return 0, e.err
+	}
+	if err := f.checkOverlap(); err != nil {
+		return 0, err
+	}
 	type piece struct {
 		at uint64
 		b  []byte
@@ -200,6 +356,9 @@ func (e *Edit) Write(w io.Writer) (int64, error) {
 			}
 		}
 	}
+	if f.class == class32 && end+uint64(len(tail)) > math.MaxUint32 {
+		return 0, &FormatError{File: f.Name, Offset: end, What: "the file becomes too large for its ELF class"}
+	}
 	size := f.class.sectionSize()
 	for i, s := range heads {
 		b := make([]byte, size)
@@ -215,9 +374,6 @@ func (e *Edit) Write(w io.Writer) (int64, error) {
 		return err
 	}
 	for _, p := range pieces {
-		if p.at < at {
-			return int64(written), &FormatError{File: f.Name, Offset: p.at, What: "sections overlap"}
-		}
 		if err := put(f.Data[at:p.at]); err != nil {
 			return int64(written), err
 		}

@@ -122,8 +122,8 @@ func (c *cursor) sleb() int64 {
 // encodedSize is the size in bytes of a pointer encoded as enc
 // (DW_EH_PE_…), 0 if the encoding has no fixed size or place.
 func (f *File) encodedSize(enc uint8) uint8 {
-	if enc&0x70 == peAligned {
-		return 0 // padded to an address's alignment: nobody emits it
+	if enc&0x70 >= peAligned {
+		return 0 // padded to an address's alignment, or not defined
 	}
 	switch enc & 0x0f {
 	case 0x00:

@@ -17,25 +17,26 @@ const (
 	EM_AARCH64 = 183
 	EM_RISCV   = 243
 
-	SHT_NULL         = 0
-	SHT_PROGBITS     = 1
-	SHT_SYMTAB       = 2
-	SHT_STRTAB       = 3
-	SHT_RELA         = 4
-	SHT_NOTE         = 7
-	SHT_NOBITS       = 8
-	SHT_REL          = 9
-	SHT_DYNSYM       = 11
-	SHT_INIT_ARRAY   = 14
-	SHT_FINI_ARRAY   = 15
-	SHT_PREINIT      = 16
-	SHT_GROUP        = 17
-	SHT_SYMTAB_SHNDX = 18
-	SHT_RELR         = 19
-	SHT_CREL         = 0x40000014
-	SHT_LLVM_ADDRSIG = 0x6fff4c03
-	SHT_X86_UNWIND   = 0x70000001
-	SHT_ARM_EXIDX    = 0x70000001
+	SHT_NULL           = 0
+	SHT_PROGBITS       = 1
+	SHT_SYMTAB         = 2
+	SHT_STRTAB         = 3
+	SHT_RELA           = 4
+	SHT_NOTE           = 7
+	SHT_NOBITS         = 8
+	SHT_REL            = 9
+	SHT_DYNSYM         = 11
+	SHT_INIT_ARRAY     = 14
+	SHT_FINI_ARRAY     = 15
+	SHT_PREINIT        = 16
+	SHT_GROUP          = 17
+	SHT_SYMTAB_SHNDX   = 18
+	SHT_RELR           = 19
+	SHT_CREL           = 0x40000014
+	SHT_LLVM_ADDRSIG   = 0x6fff4c03
+	SHT_X86_UNWIND     = 0x70000001
+	SHT_ARM_EXIDX      = 0x70000001
+	SHT_ARM_ATTRIBUTES = 0x70000003
 
 	SHF_WRITE      = 1
 	SHF_ALLOC      = 2
@@ -127,7 +128,8 @@ func IsBitcode(b []byte) bool {
 }
 
 // Parse reads the headers of an ELF file and checks every range that the
-// accessors rely on. The errors it returns are *FormatError.
+// accessors rely on. Of a symbol of a shared object, Section says no more
+// than whether it is defined. The errors it returns are *FormatError.
 func Parse(name string, data []byte) (*File, error) {
 	f := &File{Name: name, Data: data[:len(data):len(data)]}
 	fail := func(off uint64, what string) (*File, error) {
@@ -273,7 +275,8 @@ func (f *File) findTables() error {
 
 // checkSymbols checks that symbols name sections and strings that exist, and
 // that local symbols come first: some linkers tell a local symbol by its
-// binding and some by its place.
+// binding and some by its place. In a shared object only names are checked,
+// as linkers do: BOLT leaves sections there that do not exist.
 func (f *File) checkSymbols() error {
 	size := f.class.symbolSize()
 	for i := range f.NumSymbols {
@@ -281,6 +284,9 @@ func (f *File) checkSymbols() error {
 		s, shndx := f.class.symbol(f.syms[at:])
 		if uint64(s.nameOff) >= uint64(len(f.strs)) && s.nameOff != 0 {
 			return f.fail(f.Symtab, at, "a symbol's name lies outside its string table")
+		}
+		if f.head.typ != ET_REL {
+			continue
 		}
 		section := uint64(shndx)
 		if shndx == shnXIndex {
@@ -292,11 +298,10 @@ func (f *File) checkSymbols() error {
 		if (shndx < shnLoReserve || shndx == shnXIndex) && section >= uint64(len(f.Sections)) {
 			return f.fail(f.Symtab, at, "a symbol's section does not exist")
 		}
-		switch local := s.Bind == STB_LOCAL; {
-		case f.head.typ != ET_REL:
-		case local && i >= f.FirstGlobal:
+		if s.Bind == STB_LOCAL && i >= f.FirstGlobal {
 			return f.fail(f.Symtab, at, "a local symbol lies behind the first global one")
-		case !local && i < f.FirstGlobal:
+		}
+		if s.Bind != STB_LOCAL && i < f.FirstGlobal {
 			return f.fail(f.Symtab, at, "a global symbol lies before the first global one")
 		}
 	}

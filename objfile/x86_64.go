@@ -86,11 +86,11 @@ func x86_64IsCall(code []byte, r Reloc) bool {
 // x86_64Thunk is jmp rel32, after the endbr64 that indirect-branch tracking
 // wants at the target of a pointer. C++ keeps a bit of its own in pointers to
 // member functions, so the address stays even.
-func x86_64Thunk(body []byte) *Thunk {
+func x86_64Thunk(f *File, section uint32) *Thunk {
 	var code []byte
-	if len(body) >= 4 && string(body[:4]) == "\xf3\x0f\x1e\xfa" {
+	if body := f.Bytes(section); len(body) >= 4 && string(body[:4]) == "\xf3\x0f\x1e\xfa" {
 		code = append(code, body[:4]...)
 	}
 	code = append(code, 0xE9, 0, 0, 0, 0)
-	return &Thunk{Code: code, Reloc: Reloc{Offset: uint64(len(code) - 4), Type: 4, Addend: -4}, Align: 2}
+	return &Thunk{Code: code, Relocs: []Reloc{{Offset: uint64(len(code) - 4), Type: 4, Addend: -4}}, Align: 2}
 }

@@ -23,8 +23,9 @@ var (
 )
 
 // maxSize bounds what a report may unfold to, in bytes: it is an input like
-// any other and may lie. A report of a 30 MB program has about 12 MB.
-const maxSize = 512 << 20
+// any other and may lie. A report of a 30 MB program has about 15 MB. It is a
+// variable for tests.
+var maxSize int64 = 256 << 20
 
 // ReadFile reads the report in a file. Its errors are one line that begins
 // with the path.
@@ -51,7 +52,7 @@ func Read(in io.Reader) (*Report, error) {
 	b := bufio.NewReader(in)
 	head, err := b.Peek(2)
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("reading: %w", err)
+		return nil, damaged(err)
 	}
 	var unpacked io.Reader = b
 	switch {
@@ -71,7 +72,7 @@ func Read(in io.Reader) (*Report, error) {
 	if err != nil {
 		return nil, damaged(err)
 	}
-	if len(text) > maxSize {
+	if int64(len(text)) > maxSize {
 		return nil, fmt.Errorf("%w: it unfolds to more than %d bytes", ErrNotReport, maxSize)
 	}
 	return decode(text)

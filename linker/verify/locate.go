@@ -81,7 +81,9 @@ func (v *checker) tlsLead(d decoded, r dynReloc) decoded {
 	d.kind, d.place = leadPlace, place{addr: v.out.tlsStart + r.addend}
 	if r.sym != 0 && int(r.sym) < len(v.out.dynsyms) {
 		y := &v.out.dynsyms[r.sym]
-		d.place = place{v.out.tlsStart + y.value + r.addend, y.name, r.addend}
+		if d.place.addr += y.value; y.bind() != elf.STB_LOCAL {
+			d.place.name, d.place.addend = y.name, r.addend
+		}
 	}
 	return d
 }
@@ -382,7 +384,11 @@ func (v *checker) settleName(u use) {
 	if p.addr == 0 && t.weak || t.weak && v.out.section(p.addr) == nil {
 		return
 	}
-	if v.isNamed(name, p.addr, t) || u.lead.kind == leadEither && v.isNamed(name, u.lead.alt, t) {
+	if name != "_TLS_MODULE_BASE_" && v.isNamed(name, p.addr, t) || u.lead.kind == leadEither && v.isNamed(name, u.lead.alt, t) {
+		return
+	}
+	if name == "_TLS_MODULE_BASE_" {
+		v.tlsBase(u)
 		return
 	}
 	if defined := v.definitions(name); len(defined) > 0 {
@@ -397,6 +403,19 @@ func (v *checker) settleName(u use) {
 		v.names[name] = p.addr
 	} else if was != p.addr {
 		v.failUse(u, "leads to 0x%x, but other references to %s lead to 0x%x", p.addr, name, was)
+	}
+}
+
+// tlsBase checks the linker's own symbol for the start of the thread-local block, to which local dynamic descriptors
+// refer. Where they became an offset of zero from the thread pointer, DTPOFF fields became offsets from it as well.
+func (v *checker) tlsBase(u use) {
+	switch u.lead.place.addr {
+	case v.out.tlsStart:
+		v.ldRelaxed = ldKept
+	case v.out.threadPointer():
+		v.ldRelaxed = ldToThread
+	default:
+		v.failUse(u, "leads to 0x%x, the original to the start of the thread-local block", u.lead.place.addr)
 	}
 }
 

@@ -268,8 +268,8 @@ func (o *output) wordAt(addr uint64) (place, error) {
 			return place{}, fmt.Errorf("the dynamic relocation at 0x%x names symbol %d of %d", addr, d.sym, len(o.dynsyms))
 		}
 		y := &o.dynsyms[d.sym]
-		if d.sym == 0 {
-			return place{addr: d.addend}, nil
+		if d.sym == 0 || y.bind() == elf.STB_LOCAL && y.defined() {
+			return place{addr: y.value + d.addend}, nil // nobody else can define it
 		}
 		return place{addr: y.value + d.addend, name: y.name, addend: d.addend}, nil
 	}

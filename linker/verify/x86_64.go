@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // The relocation types that debug/elf has no names for in every version of Go.
@@ -369,24 +370,38 @@ func x86OpImm(v *checker, c *site) (decoded, bool) {
 	return x86MovedREX(c, d, &d.place.addr)
 }
 
-// x86TLSCall says how long the call to __tls_get_addr is that follows the field of a TLSGD or TLSLD, and whether it has
-// the prefixes that pad a general dynamic one; 0 where there is no such call with a relocation of its own.
-func x86TLSCall(c *site, padded bool) int64 {
+// x86TLSCall says how long the call to __tls_get_addr is that follows the field of a TLSGD or TLSLD, and whether it is
+// that of the large code model; 0 where there is no such call with a relocation of its own.
+func x86TLSCall(c *site, forms []x86CallForm) (n int64, large bool) {
 	if c.i+1 >= len(c.sec.relocs) {
-		return 0
-	}
-	forms := []string{"\xe8", "\xff\x15"}
-	if padded {
-		forms = []string{"\x66\x66\x48\xe8", "\x66\x48\xff\x15", "\x66\x48\x67\xe8"}
+		return 0, false
 	}
 	off := int64(c.reloc().off) + 4
 	for _, f := range forms {
-		if string(c.original(off, uint64(len(f)))) == f && c.sec.relocs[c.i+1].off == uint64(off)+uint64(len(f)) {
-			return int64(len(f)) + 4
+		at := off + int64(len(f.head))
+		if string(c.original(off, uint64(len(f.head)))) == f.head && c.sec.relocs[c.i+1].off == uint64(at) &&
+			string(c.original(at+f.width, uint64(len(f.tail)))) == f.tail {
+			return int64(len(f.head)) + f.width + int64(len(f.tail)), f.width == 8
 		}
 	}
-	return 0
+	return 0, false
 }
+
+// x86CallForm is a call to __tls_get_addr: its bytes around the relocated field.
+type x86CallForm struct {
+	head  string
+	width int64
+	tail  string
+}
+
+var (
+	x86LargeCalls = []x86CallForm{
+		{"\x48\xb8", 8, "\x48\x01\xd8\xff\xd0"}, // movabs $__tls_get_addr@PLTOFF, %rax; add %rbx, %rax; call *%rax
+		{"\x48\xb8", 8, "\x4c\x01\xf8\xff\xd0"}, // the same with %r15
+	}
+	x86GDCalls = append([]x86CallForm{{"\x66\x66\x48\xe8", 4, ""}, {"\x66\x48\xff\x15", 4, ""}, {"\x66\x48\x67\xe8", 4, ""}}, x86LargeCalls...)
+	x86LDCalls = append([]x86CallForm{{"\xe8", 4, ""}, {"\xff\x15", 4, ""}}, x86LargeCalls...)
+)
 
 func x86GDKept(v *checker, c *site) (decoded, bool) {
 	r := c.reloc()
@@ -400,15 +415,25 @@ func x86GDKept(v *checker, c *site) (decoded, bool) {
 
 const x86LoadFS = "\x64\x48\x8b\x04\x25\x00\x00\x00\x00" // mov %fs:0, %rax
 
+// x86GDWindow is the output's bytes where the original has a general dynamic sequence and the output starts with loading
+// the thread pointer. The large code model's is six bytes longer, which become a nop.
 func x86GDWindow(c *site) (is []byte, d decoded, ok bool) {
 	off := int64(c.reloc().off)
-	if string(c.original(off-4, 4)) != "\x66\x48\x8d\x3d" || x86TLSCall(c, true) != 8 {
+	n, large := x86TLSCall(c, x86GDCalls)
+	head := "\x66\x48\x8d\x3d"
+	if large {
+		head = head[1:]
+	}
+	lo := off - int64(len(head))
+	if string(c.original(lo, uint64(len(head)))) != head || n == 0 {
 		return nil, d, false
 	}
-	if is = c.output(off-4, 16); is == nil || string(is[:9]) != x86LoadFS {
+	d = decoded{lo: lo, hi: off + 4 + n, kind: leadPlace, relaxed: true, more: 1}
+	is = c.output(lo, uint64(d.hi-d.lo))
+	if is == nil || string(is[:9]) != x86LoadFS || large && string(is[16:]) != "\x66\x0f\x1f\x44\x00\x00" {
 		return nil, d, false
 	}
-	return is, decoded{lo: off - 4, hi: off + 12, kind: leadPlace, relaxed: true, more: 1}, true
+	return is, d, true
 }
 
 func x86GDToLE(v *checker, c *site) (decoded, bool) {
@@ -425,7 +450,7 @@ func x86GDToIE(v *checker, c *site) (decoded, bool) {
 	if !ok || string(is[9:12]) != "\x48\x03\x05" {
 		return d, false
 	}
-	return v.tlsSlotLead(d, sext32(is[12:])+c.base+c.reloc().off+12), true
+	return v.tlsSlotLead(d, sext32(is[12:])+c.base+uint64(d.lo)+16), true
 }
 
 func x86LDKept(v *checker, c *site) (decoded, bool) {
@@ -445,7 +470,7 @@ func x86LDKept(v *checker, c *site) (decoded, bool) {
 
 func x86LDToLE(v *checker, c *site) (decoded, bool) {
 	off := int64(c.reloc().off)
-	n := x86TLSCall(c, false)
+	n, _ := x86TLSCall(c, x86LDCalls)
 	if string(c.original(off-3, 3)) != "\x48\x8d\x3d" || n == 0 {
 		return decoded{}, false
 	}
@@ -454,20 +479,33 @@ func x86LDToLE(v *checker, c *site) (decoded, bool) {
 	if is == nil {
 		return d, false
 	}
-	size := v.out.threadPointer() - v.out.tlsStart
-	body, at := is, len(is)-6
-	if n == 6 && is[0] == 0x48 {
-		body = is[1:] // mold's form with a REX prefix fills the byte that the indirect call is longer by
+	for _, f := range x86LDForms {
+		if len(is) != len(f.head)+len(f.tail) && len(is) != len(f.head)+4+len(f.tail) ||
+			!strings.HasPrefix(string(is), f.head) || !strings.HasSuffix(string(is), f.tail) {
+			continue
+		}
+		if len(is) == len(f.head)+len(f.tail) {
+			v.ldRelaxed = ldToThread
+			return d, true
+		}
+		if sext32(is[len(f.head):]) == v.out.threadPointer()-v.out.tlsStart {
+			v.ldRelaxed = ldKept
+			return d, true
+		}
 	}
-	switch {
-	case string(is) == "\x66\x66\x66"+x86LoadFS || string(is) == "\x66\x66\x66\x66"+x86LoadFS:
-		v.ldRelaxed = ldToThread
-	case string(body[:6]) == "\x31\xc0\x64\x48\x8b\x00" && string(is[at:at+2]) == "\x48\x2d" && sext32(is[at+2:]) == size:
-		v.ldRelaxed = ldKept // mold leaves the block's start in %rax
-	default:
-		return d, false
-	}
-	return d, true
+	return d, false
+}
+
+// x86LDForms is what replaces a local dynamic sequence: the thread pointer in %rax, or, from mold, the block's start,
+// which takes subtracting the block's size (the four bytes between head and tail).
+var x86LDForms = []struct{ head, tail string }{
+	{"\x66\x66\x66" + x86LoadFS, ""},
+	{"\x66\x66\x66\x66" + x86LoadFS, ""},
+	{"\x66\x66\x66\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00" + x86LoadFS, ""},
+	{"\x31\xc0\x64\x48\x8b\x00\x48\x2d", ""},
+	{"\x48\x31\xc0\x64\x48\x8b\x00\x48\x2d", ""},
+	{"\x31\xc0\x64\x48\x8b\x00\x48\x2d", "\x0f\x1f\x44\x00\x00\x0f\x1f\x44\x00\x00"},
+	{x86LoadFS + "\x48\x2d", "\x0f\x1f\x80\x00\x00\x00\x00"},
 }
 
 func x86IEKept(v *checker, c *site) (decoded, bool) {

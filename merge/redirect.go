@@ -1,0 +1,123 @@
+package merge
+
+import "leanlink/objfile"
+
+// addend is what a relocation of section i of o adds to its symbol: the
+// record's, or with SHT_REL what its field holds. ok is false where the
+// field has no form that is known.
+func (l *Link) addend(o *Object, i uint32, rs objfile.Relocs, r objfile.Reloc) (addend int64, ok bool) {
+	if rs.Rela {
+		return r.Addend, true
+	}
+	b := o.File.Bytes(i)
+	if r.Offset > uint64(len(b)) {
+		return 0, false
+	}
+	return l.Arch.Addend(b[r.Offset:], r.Type)
+}
+
+// markSymbol is the symbol that stands for the start of a leader, without
+// its section: of no type, but on ARM a function where the leader is one,
+// for linkers take the state of the processor from a function's symbol.
+func (l *Link) markSymbol(leader SecID) objfile.Symbol {
+	s := objfile.Symbol{Bind: objfile.STB_GLOBAL, Type: objfile.STT_NOTYPE, Other: objfile.STV_HIDDEN}
+	if l.Arch.Machine != objfile.EM_ARM {
+		return s
+	}
+	o, i := l.Of(leader)
+	for _, k := range o.ownsSyms[i] {
+		if f := o.File.Symbol(k); f.Type == objfile.STT_FUNC {
+			s.Type, s.Value = objfile.STT_FUNC, f.Value&1
+		}
+	}
+	return s
+}
+
+// redirectable reports whether a relocation of section i of o, which names a
+// folded section by the local symbol s, can name the mark of its leader.
+func (p *Plan) redirectable(o *Object, i uint32, rs objfile.Relocs, r objfile.Reloc, s *objfile.Symbol) bool {
+	l := p.Link
+	victim := o.Base + SecID(s.Section)
+	code := o.File.Sections[s.Section].Flags&objfile.SHF_EXECINSTR != 0
+	if s.Value&^l.thumbBit(s) != 0 {
+		// The value would have to go to the addend: which with SHT_REL lies
+		// in an instruction that may have no room for it, and of which
+		// nothing is known in code that the linker still shortens.
+		if !rs.Rela || code && l.Arch.Relaxes {
+			return false
+		}
+	}
+	if l.Arch.Machine == objfile.EM_ARM && code {
+		// A reference gets bit 0 of a Thumb function's address from its
+		// symbol, or from its addend.
+		mark := l.markSymbol(p.Leader[victim])
+		if thumb := s.Type == objfile.STT_FUNC && s.Value&1 != 0; thumb != (mark.Value != 0) {
+			addend, ok := l.addend(o, i, rs, r)
+			kind := l.Arch.Reloc(r.Type).Kind
+			return !thumb && ok && addend&1 != 0 && (kind == objfile.RelAbs || kind == objfile.RelPC)
+		}
+	}
+	return true
+}
+
+// settle takes back the folding of sections that something kept names in a
+// way that can't be made to name their leaders. What is kept then has
+// references of its own, so it goes on until all can be carried out.
+func (p *Plan) settle() {
+	l := p.Link
+	for changed := true; changed; {
+		changed = false
+		look := func(o *Object, i uint32, rs objfile.Relocs, k int) {
+			r := rs.At(k)
+			if r.Sym == 0 || r.Sym >= o.File.FirstGlobal {
+				return
+			}
+			s := o.File.Symbol(r.Sym)
+			if !s.Defined() || p.Fate[o.Base+SecID(s.Section)] != FateFolded || p.redirectable(o, i, rs, r, &s) {
+				return
+			}
+			id := o.Base + SecID(s.Section)
+			p.Fate[id], p.Leader[id], p.Reason[id] = FateKept, NoSec, NotRedirected
+			changed = true
+		}
+		for _, o := range l.Objects {
+			if o.Reason != "" {
+				continue // nothing of it folds
+			}
+			for i := range o.File.Sections {
+				if p.Fate[o.Base+SecID(i)] != FateKept || isEhFrame(&o.File.Sections[i]) || p.goesWith(o, uint32(i)) {
+					continue
+				}
+				rs := o.File.Relocs(uint32(i))
+				for k := range rs.Len() {
+					look(o, uint32(i), rs, k)
+				}
+			}
+			for _, ref := range o.fdes {
+				if ref.lsda >= 0 && p.Fate[o.Base+SecID(ref.section)] == FateKept {
+					eh := o.frames[ref.frame].Section
+					look(o, eh, o.File.Relocs(eh), int(ref.lsda))
+				}
+			}
+		}
+	}
+}
+
+// goesWith reports whether a section is metadata of one that folds
+// (SHF_LINK_ORDER), and goes with it.
+func (p *Plan) goesWith(o *Object, i uint32) bool {
+	s := &o.File.Sections[i]
+	return s.Flags&objfile.SHF_LINK_ORDER != 0 && s.Link != 0 && s.Link < uint32(len(o.File.Sections)) &&
+		p.Fate[o.Base+SecID(s.Link)] == FateFolded
+}
+
+// dropMetadata drops the metadata of what folds.
+func (p *Plan) dropMetadata() {
+	for _, o := range p.Link.Objects {
+		for i := range o.File.Sections {
+			if id := o.Base + SecID(i); p.Fate[id] == FateKept && p.goesWith(o, uint32(i)) {
+				p.Fate[id] = FateDropped
+			}
+		}
+	}
+}
