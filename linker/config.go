@@ -237,8 +237,33 @@ type probe struct{}
 func (*probe) UnmarshalTOML(any) error { return errors.New("here") }
 
 // line is the number of the line on which the value at path stands, 0 if
-// unknown. The decoder tells positions only in its errors.
+// unknown. A table that is only named on the way to others, as trim is in
+// "[profile.x.trim]", stands where the first of them does.
 func (f *configFile) line(path []string) int {
+	if line := f.lineOf(path); line > 0 {
+		return line
+	}
+	var root any
+	if _, err := toml.Decode(f.text, &root); err != nil {
+		return 0
+	}
+	for _, key := range path {
+		table, _ := root.(map[string]any)
+		root = table[key]
+	}
+	first := 0
+	table, _ := root.(map[string]any)
+	for key := range table {
+		if line := f.line(append(path[:len(path):len(path)], key)); line > 0 && (first == 0 || line < first) {
+			first = line
+		}
+	}
+	return first
+}
+
+// lineOf has the decoder complain about the value at path: it tells positions
+// only in its errors.
+func (f *configFile) lineOf(path []string) int {
 	t := reflect.TypeFor[probe]()
 	for i := len(path) - 1; i >= 0; i-- {
 		tag := reflect.StructTag("toml:" + strconv.Quote(path[i]))
@@ -538,12 +563,11 @@ func (c *Config) readEnvironment(env *Environment) error {
 		if !strings.HasPrefix(name, "LEANLINK_") {
 			continue
 		}
-		switch name {
-		case "LEANLINK_DISABLE", markWorker, markNested:
+		switch {
+		case name == "LEANLINK_DISABLE", name == markWorker, name == markNested,
+			// leanlink's own tests
+			name == "LEANLINK_REQUIRE_TOOLS", strings.HasPrefix(name, "LEANLINK_TEST_"), strings.HasPrefix(name, "LEANLINK_E2E_"):
 			continue
-		}
-		if strings.HasPrefix(name, "LEANLINK_TEST_") {
-			continue // leanlink's own tests
 		}
 		var key *Key
 		names := []string{"LEANLINK_DISABLE"}

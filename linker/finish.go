@@ -18,6 +18,25 @@ const (
 	fatesFile = "fates" // what was done to each section, for the check
 )
 
+// keepUnchanged leaves the report of a link that was left as it was.
+func (p *preparation) keepUnchanged(reason, dir string) error {
+	if p.cfg.Report == "off" {
+		return nil
+	}
+	r := p.newReport()
+	paths := p.paths()
+	for i := range p.cl.Inputs {
+		in := &p.cl.Inputs[i]
+		name := in.Path
+		if name == "" {
+			name = "-l" + in.Library
+		}
+		r.Inputs = append(r.Inputs, report.Input{Path: paths.Shorten(name), Crate: report.FileCrate(name, ""), Fate: report.InputAlone, Reason: reason})
+	}
+	r.Tally()
+	return writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.Write(w, r) })
+}
+
 // keepRecord leaves the record of a plan in the work folder.
 func (p *preparation) keepRecord(plan *merge.Plan, dir string) error {
 	if p.cfg.Report != "off" {

@@ -23,17 +23,27 @@ type Prepared struct {
 // writes changed objects into dir, with the draft of the report. The inputs
 // are never changed.
 func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared, error) {
-	if reason := unsuited(cl); reason != "" {
-		return &Prepared{Args: cl.Args, Unchanged: reason}, nil
-	}
 	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
+	prepared, err := p.prepare(real, dir)
+	if err == nil && prepared.Unchanged != "" {
+		err = p.keepUnchanged(prepared.Unchanged, dir)
+	}
+	return prepared, err
+}
+
+func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
+	cl := p.cl
+	unchanged := func(reason string) (*Prepared, error) { return &Prepared{Args: cl.Args, Unchanged: reason}, nil }
+	if reason := unsuited(cl); reason != "" {
+		return unchanged(reason)
+	}
 	cl.FindLibraries(real)
 	var err error
 	if p.script, err = readScripts(cl); err != nil {
-		return &Prepared{Args: cl.Args, Unchanged: err.Error()}, nil
+		return unchanged(err.Error())
 	}
 	if p.script != nil && p.script.byFile {
-		return &Prepared{Args: cl.Args, Unchanged: "a linker script chooses by file names"}, nil
+		return unchanged("a linker script chooses by file names")
 	}
 	if p.in, err = readInputs(cl); err != nil {
 		return nil, err
@@ -43,11 +53,11 @@ func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared,
 	if agree, err := p.extract(); err != nil {
 		return nil, err
 	} else if !agree {
-		return &Prepared{Args: cl.Args, Unchanged: "which archive members the real linker extracts is not certain"}, nil
+		return unchanged("which archive members the real linker extracts is not certain")
 	}
 	files := p.in.linkOrder()
 	if len(files) == 0 {
-		return &Prepared{Args: cl.Args, Unchanged: "no objects among the inputs"}, nil
+		return unchanged("no objects among the inputs")
 	}
 	opt, err := p.options()
 	if err != nil {
@@ -55,7 +65,7 @@ func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared,
 	}
 	link, err := merge.NewLink(files, opt)
 	if err != nil {
-		return &Prepared{Args: cl.Args, Unchanged: err.Error()}, nil
+		return unchanged(err.Error())
 	}
 	// Every symbol now stands for one definition.
 	plan, err := link.Make()

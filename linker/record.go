@@ -14,21 +14,34 @@ import (
 	"leanlink/report"
 )
 
-// record writes down what a plan does, in the form of a report.
-func (p *preparation) record(plan *merge.Plan) *report.Report {
-	l := plan.Link
-	paths := report.NewPaths(p.cl.Dir, p.cl.Output, p.cl.Args, os.Getenv)
+// paths shortens what a report says of files.
+func (p *preparation) paths() report.Paths {
+	return report.NewPaths(p.cl.Dir, p.cl.Output, p.cl.Args, os.Getenv)
+}
+
+// newReport begins a report with what is known of the link as a whole.
+func (p *preparation) newReport() *report.Report {
 	r := &report.Report{
 		Tool:  "leanlink " + Version,
 		Stamp: stamp(p.cfg),
 		Modes: report.Modes{
 			Fold: p.cfg.Fold, GC: p.cl.GCSections, Linker: p.kind.String(), Style: p.cl.Style.String(),
-			Triple: p.cfg.Triple, Machine: l.Arch.Name, Profile: p.cfg.Profile, Package: packageName(), Keep: p.cfg.Keep,
+			Triple: p.cfg.Triple, Profile: p.cfg.Profile, Package: packageName(), Keep: p.cfg.Keep,
 		},
 	}
+	paths := p.paths()
 	for _, a := range p.cl.Args {
 		r.Command = append(r.Command, paths.ShortenArg(a))
 	}
+	return r
+}
+
+// record writes down what a plan does, in the form of a report.
+func (p *preparation) record(plan *merge.Plan) *report.Report {
+	l := plan.Link
+	paths := p.paths()
+	r := p.newReport()
+	r.Modes.Machine = l.Arch.Name
 	rewritten := p.rewritten
 	object := 0
 	add := func(f *inputFile, member string, file *objfile.File) {

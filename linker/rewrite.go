@@ -1,12 +1,14 @@
 package linker
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"leanlink/merge"
 	"leanlink/objfile"
@@ -24,64 +26,60 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
+	edits, err := editAll(plan)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range edits {
+		p.rewritten = append(p.rewritten, e != nil)
+	}
 	moved := plan.Aliases()
 	replace := map[int][]string{} // by index into cl.Args
 	n := 0                        // of the object in link order
 	for i := range p.in.files {
 		f := &p.in.files[i]
 		if f.object != nil {
-			edit, err := plan.Edit(n)
-			if err != nil {
-				return nil, err
+			if edits[n] != nil {
+				replace[f.input.Arg] = []string{w.add(f.input.Path, f.object, edits[n])}
 			}
 			n++
-			p.rewritten = append(p.rewritten, edit != nil)
-			if edit != nil {
-				path, err := w.object(filepath.Base(f.input.Path), edit.Write)
-				if err != nil {
-					return nil, err
-				}
-				replace[f.input.Arg] = []string{path}
-			}
 			continue
 		}
-		var taken []*merge.Member
-		var edits []*objfile.Edit
-		changed := false
+		first, changed := n, offers(f, moved)
 		for _, m := range f.members {
-			if m.File() == nil {
-				continue
+			if m.File() != nil {
+				changed = changed || edits[n] != nil
+				n++
 			}
-			edit, err := plan.Edit(n)
-			if err != nil {
-				return nil, err
-			}
-			n++
-			p.rewritten = append(p.rewritten, edit != nil)
-			changed = changed || edit != nil
-			taken, edits = append(taken, m), append(edits, edit)
 		}
-		if !changed && !offers(f, moved) {
+		if !changed {
 			continue
 		}
 		paths := []string{}
-		for k, m := range taken {
-			write := func(out io.Writer) (int64, error) {
-				size, err := out.Write(m.File().Data)
-				return int64(size), err
+		for _, m := range f.members {
+			if m.File() != nil {
+				paths = append(paths, w.add(m.Name, m.File(), edits[first]))
+				first++
 			}
-			if edits[k] != nil {
-				write = edits[k].Write
-			}
-			path, err := w.object(m.Name, write)
-			if err != nil {
-				return nil, err
-			}
-			paths = append(paths, path)
 		}
 		replace[f.input.Arg] = paths
 	}
-	return splice(p.cl, replace), nil
+	return splice(p.cl, replace), w.write()
+}
+
+// editAll makes the edits of all objects; indexed in link order, nil where
+// nothing changes.
+func editAll(plan *merge.Plan) ([]*objfile.Edit, error) {
+	edits := make([]*objfile.Edit, len(plan.Link.Objects))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range edits {
+		g.Go(func() (err error) {
+			edits[i], err = plan.Edit(i)
+			return err
+		})
+	}
+	return edits, g.Wait()
 }
 
 // offers reports whether an archive has a member that the link does not
@@ -125,26 +123,96 @@ func splice(cl *CommandLine, replace map[int][]string) []string {
 
 // writer writes objects into a folder of the link's own.
 type writer struct {
-	dir string
-	n   int
+	dir   string
+	files []newFile
 }
 
-// object writes one object. Its name keeps what tells its crate, and ends in
-// .o, for some drivers go by that.
-func (w *writer) object(base string, write func(io.Writer) (int64, error)) (string, error) {
-	base = strings.TrimSuffix(filepath.Base(base), ".o")
-	path := filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", w.n, base))
-	w.n++
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// newFile is an object to be written: an edited one, or a member as it is.
+type newFile struct {
+	path string
+	file *objfile.File
+	edit *objfile.Edit // nil: unchanged
+}
+
+// add plans one object and returns its path. Its name keeps what tells its
+// crate, and ends in .o, for some drivers go by that.
+func (w *writer) add(name string, file *objfile.File, edit *objfile.Edit) string {
+	base := strings.TrimSuffix(filepath.Base(name), ".o")
+	// The number makes names unique and may make them too long.
+	if len(base) > 200 {
+		base = base[len(base)-200:]
+	}
+	path := filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", len(w.files), base))
+	w.files = append(w.files, newFile{path, file, edit})
+	return path
+}
+
+// write writes all of them.
+func (w *writer) write() error {
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range w.files {
+		g.Go(w.files[i].write)
+	}
+	return g.Wait()
+}
+
+func (n *newFile) write() (err error) {
+	pieces, size := []objfile.Piece{{Data: n.file.Data}}, uint64(len(n.file.Data))
+	if n.edit != nil {
+		if pieces, size, err = n.edit.Pieces(); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", err
+		return err
 	}
-	b := bufio.NewWriterSize(f, 1<<20)
-	if _, err = write(b); err == nil {
-		err = b.Flush()
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	// What no piece covers stays a hole.
+	if err := f.Truncate(int64(size)); err != nil {
+		return err
 	}
-	if e := f.Close(); err == nil {
-		err = e
+	return writePieces(f, pieces)
+}
+
+// maxVectors is Linux's limit for one call (IOV_MAX).
+const maxVectors = 1024
+
+// writePieces writes runs of adjacent pieces with one call each.
+func writePieces(f *os.File, pieces []objfile.Piece) error {
+	for len(pieces) > 0 {
+		at := pieces[0].At
+		end := at
+		var vectors [][]byte
+		for len(pieces) > 0 && pieces[0].At == end && len(vectors) < maxVectors {
+			if len(pieces[0].Data) > 0 {
+				vectors = append(vectors, pieces[0].Data)
+			}
+			end += uint64(len(pieces[0].Data))
+			pieces = pieces[1:]
+		}
+		for at < end {
+			k, err := unix.Pwritev(int(f.Fd()), vectors, int64(at))
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				return &os.PathError{Op: "write", Path: f.Name(), Err: err}
+			}
+			at += uint64(k)
+			for k > 0 && k >= len(vectors[0]) {
+				k -= len(vectors[0])
+				vectors = vectors[1:]
+			}
+			if k > 0 {
+				vectors[0] = vectors[0][k:]
+			}
+		}
 	}
-	return path, err
+	return nil
 }

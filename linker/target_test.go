@@ -137,4 +137,3 @@ func TestHostArtifacts(t *testing.T) {
 		}
 	}
 }
-

@@ -112,7 +112,9 @@ func ParseArchive(name string, data []byte) (*Archive, error) {
 				if a.Thin && strings.Contains(raw, ":") {
 					return fail(at, "a member of an archive within a thin archive is not understood")
 				}
-				k, err := strconv.ParseUint(raw[1:], 10, 63)
+				// GNU ar 2.40 leaves the slash of a name of 15 characters
+				// at the field's end when it makes a thin archive.
+				k, err := strconv.ParseUint(strings.TrimRight(raw[1:], " /"), 10, 63)
 				if err != nil {
 					return fail(at, "a member's name is not understood")
 				}
@@ -210,13 +212,13 @@ func (a *Archive) readIndex(b []byte, wide, bsd bool) error {
 		a.Symbols = append(a.Symbols, ArchiveSymbol{Name: name, Member: m})
 		return nil
 	}
-	a.Symbols = []ArchiveSymbol{}
 	if bsd {
 		tableSize := read(0)
 		if tableSize > size-word || size-word-tableSize < word {
 			return bad("the archive's index is truncated")
 		}
 		names := b[word+tableSize+word:]
+		a.Symbols = make([]ArchiveSymbol, 0, tableSize/(2*word))
 		for at := word; at+2*word <= word+tableSize; at += 2 * word {
 			off := read(at)
 			if off >= uint64(len(names)) || off > math.MaxUint32 {
@@ -237,6 +239,7 @@ func (a *Archive) readIndex(b []byte, wide, bsd bool) error {
 		return bad("the archive's index is truncated")
 	}
 	names := b[word+count*word:]
+	a.Symbols = make([]ArchiveSymbol, 0, count)
 	for i := range count {
 		end := bytes.IndexByte(names, 0)
 		if end < 0 {

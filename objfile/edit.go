@@ -1,9 +1,11 @@
 package objfile
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -27,12 +29,14 @@ type Edit struct {
 	symbols []byte             // the new symbol table, nil if unchanged
 	xindex  []byte             // the new SHT_SYMTAB_SHNDX, nil if the file has none
 	strings []byte             // strings appended to the symbol table's
-	err     error              // the first change that could not be made
+	// excluded sections: their contents need not be written.
+	excluded map[uint32]bool
+	err      error // the first change that could not be made
 }
 
 // NewEdit begins an edit of f.
 func NewEdit(f *File) *Edit {
-	return &Edit{f: f, heads: map[uint32]Section{}, places: map[uint32][]byte{}, moved: map[uint32][]byte{}}
+	return &Edit{f: f, heads: map[uint32]Section{}, places: map[uint32][]byte{}, moved: map[uint32][]byte{}, excluded: map[uint32]bool{}}
 }
 
 // Changed reports whether anything was edited.
@@ -219,6 +223,7 @@ func (e *Edit) Exclude(section uint32) {
 	s := e.head(section)
 	s.Flags = s.Flags&^SHF_ALLOC | SHF_EXCLUDE
 	e.heads[section] = s
+	e.excluded[section] = true
 }
 
 // holdsSymbols reports whether a section is the symbol table or its strings,
@@ -297,29 +302,54 @@ func (f *File) checkOverlap() error {
 	return nil
 }
 
-// Write writes the edited object. It returns the number of bytes written,
-// which is 0 where the edit cannot be made.
-func (e *Edit) Write(w io.Writer) (int64, error) {
+// Piece is a run of bytes of an edited object.
+type Piece struct {
+	At   uint64 // offset in the file
+	Data []byte // may be borrowed from the original
+}
+
+// Pieces lays out the edited object: runs of bytes in ascending order, and
+// the size of the whole. Between runs are holes, which read as zeros: the
+// contents of what is excluded, which no linker looks at.
+func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	f := e.f
 	if e.err != nil {
-		return 0, e.err
+		return nil, 0, e.err
 	}
 	if err := f.checkOverlap(); err != nil {
-		return 0, err
-	}
-	type piece struct {
-		at uint64
-		b  []byte
-	}
-	var pieces []piece
-	for i, b := range e.places {
-		if len(b) > 0 {
-			pieces = append(pieces, piece{f.Sections[i].Offset, b})
-		}
+		return nil, 0, err
 	}
 	heads := make(map[uint32]Section, len(e.heads)+4)
 	for i, s := range e.heads {
 		heads[i] = s
+	}
+	holes := map[uint64]uint64{} // sizes, by offset
+	for i := range e.excluded {
+		s := &f.Sections[i]
+		if _, moved := e.moved[i]; moved || s.Rel != 0 && e.sharesRelocs(i) {
+			continue
+		}
+		if n := len(f.Bytes(i)); n > 0 {
+			holes[s.Offset] = uint64(n)
+		}
+		if s.Rel == 0 {
+			continue
+		}
+		h := e.head(s.Rel)
+		if h.Size > 0 {
+			holes[h.Offset] = h.Size
+		}
+		h.Size = 0
+		heads[s.Rel] = h
+	}
+	var changes []Piece
+	for at := range holes {
+		changes = append(changes, Piece{at, nil})
+	}
+	for i, b := range e.places {
+		if at := f.Sections[i].Offset; len(b) > 0 && holes[at] == 0 {
+			changes = append(changes, Piece{at, b})
+		}
 	}
 	end := uint64(len(f.Data))
 	var tail []byte
@@ -339,7 +369,7 @@ func (e *Edit) Write(w io.Writer) (int64, error) {
 	for i := range e.moved {
 		movedOrder = append(movedOrder, i)
 	}
-	sort.Slice(movedOrder, func(a, b int) bool { return movedOrder[a] < movedOrder[b] })
+	slices.Sort(movedOrder)
 	for _, i := range movedOrder {
 		grow(i, e.moved[i])
 	}
@@ -357,34 +387,67 @@ func (e *Edit) Write(w io.Writer) (int64, error) {
 		}
 	}
 	if f.class == class32 && end+uint64(len(tail)) > math.MaxUint32 {
-		return 0, &FormatError{File: f.Name, Offset: end, What: "the file becomes too large for its ELF class"}
+		return nil, 0, &FormatError{File: f.Name, Offset: end, What: "the file becomes too large for its ELF class"}
 	}
-	size := f.class.sectionSize()
-	for i, s := range heads {
-		b := make([]byte, size)
-		copy(b, f.Data[f.head.shoff+uint64(i)*size:])
-		f.class.putSection(b, &s)
-		pieces = append(pieces, piece{f.head.shoff + uint64(i)*size, b})
+	if size := f.class.sectionSize(); len(heads) > 0 {
+		b := append([]byte(nil), f.Data[f.head.shoff:f.head.shoff+size*uint64(len(f.Sections))]...)
+		for i, s := range heads {
+			f.class.putSection(b[uint64(i)*size:], &s)
+		}
+		changes = append(changes, Piece{f.head.shoff, b})
 	}
-	sort.Slice(pieces, func(a, b int) bool { return pieces[a].at < pieces[b].at })
-	var at, written uint64
+	slices.SortFunc(changes, func(a, b Piece) int { return cmp.Compare(a.At, b.At) })
+	var pieces []Piece
+	var at uint64
+	for _, c := range changes {
+		if c.At > at {
+			pieces = append(pieces, Piece{at, f.Data[at:c.At:c.At]})
+		}
+		if c.Data == nil {
+			at = c.At + holes[c.At]
+			continue
+		}
+		pieces = append(pieces, c)
+		at = c.At + uint64(len(c.Data))
+	}
+	if at < end {
+		pieces = append(pieces, Piece{at, f.Data[at:]})
+	}
+	if len(tail) > 0 {
+		pieces = append(pieces, Piece{end, tail})
+	}
+	return pieces, end + uint64(len(tail)), nil
+}
+
+// sharesRelocs reports whether a section's relocations are not its alone.
+func (e *Edit) sharesRelocs(section uint32) bool {
+	r := &e.f.Sections[e.f.Sections[section].Rel]
+	_, moved := e.moved[e.f.Sections[section].Rel]
+	return moved || r.Info != section || e.f.Sections[section].MultiRel
+}
+
+// Write writes the edited object, holes as zeros. It returns the number of
+// bytes written. An error other than the writer's is a *FormatError.
+func (e *Edit) Write(w io.Writer) (int64, error) {
+	pieces, size, err := e.Pieces()
+	if err != nil {
+		return 0, err
+	}
+	var written uint64
 	put := func(b []byte) error {
 		n, err := w.Write(b)
 		written += uint64(n)
 		return err
 	}
-	for _, p := range pieces {
-		if err := put(f.Data[at:p.at]); err != nil {
+	for _, p := range append(pieces, Piece{At: size}) {
+		if p.At > written {
+			if err := put(make([]byte, p.At-written)); err != nil {
+				return int64(written), err
+			}
+		}
+		if err := put(p.Data); err != nil {
 			return int64(written), err
 		}
-		if err := put(p.b); err != nil {
-			return int64(written), err
-		}
-		at = p.at + uint64(len(p.b))
 	}
-	if err := put(f.Data[at:]); err != nil {
-		return int64(written), err
-	}
-	err := put(tail)
-	return int64(written), err
+	return int64(written), nil
 }

@@ -55,13 +55,12 @@ func newImage(is64 bool) *image {
 	le.PutUint16(im.b[18:], machine)
 	le.PutUint32(im.b[20:], 1)
 
-	const names = "\x00.text\x00.rela.text\x00.symtab\x00.strtab\x00.shstrtab\x00.symtab_shndx\x00.bss\x00"
 	type row struct {
-		name             string
-		typ, link, info  uint32
-		align, entsize   uint64
-		content          []byte
-		nobits, textSize uint64
+		name            string
+		typ, link, info uint32
+		align, entsize  uint64
+		content         []byte
+		nobits          uint64
 	}
 	sym := func(name uint32, info byte, shndx uint16) []byte {
 		if is64 {
@@ -95,10 +94,17 @@ func newImage(is64 bool) *image {
 		{name: relName, typ: relType, link: secSymtab, info: secText, align: 8, entsize: uint64(len(rel)), content: rel},
 		{name: ".symtab", typ: objfile.SHT_SYMTAB, link: secStrtab, info: 3, align: 8, entsize: symSize, content: symtab},
 		{name: ".strtab", typ: objfile.SHT_STRTAB, align: 1, content: []byte("\x00l\x00f\x00")},
-		{name: ".shstrtab", typ: objfile.SHT_STRTAB, align: 1, content: []byte(names)},
+		{name: ".shstrtab", typ: objfile.SHT_STRTAB, align: 1},
 		{name: ".symtab_shndx", typ: objfile.SHT_SYMTAB_SHNDX, link: secSymtab, align: 4, entsize: 4, content: make([]byte, 16)},
 		{name: ".bss", typ: objfile.SHT_NOBITS, align: 32, nobits: 0x1000},
 	}
+	names := []byte{0}
+	nameOff := make([]uint64, len(rows))
+	for i, r := range rows[1:] {
+		nameOff[i+1] = uint64(len(names))
+		names = append(append(names, r.name...), 0)
+	}
+	rows[secShstrtab].content = names
 	for i, r := range rows {
 		for len(im.b)%8 != 0 {
 			im.b = append(im.b, 0)
@@ -119,11 +125,7 @@ func newImage(is64 bool) *image {
 	im.head("shstrndx", secShstrtab)
 	for i, r := range rows[1:] {
 		i++
-		name := bytes.Index([]byte(names), []byte(r.name+"\x00"))
-		if name < 0 { // .rel.text lies in .rela.text nowhere
-			name = bytes.Index([]byte(names), []byte(".text\x00"))
-		}
-		im.section(i, "name", uint64(name))
+		im.section(i, "name", nameOff[i])
 		im.section(i, "type", uint64(r.typ))
 		im.section(i, "offset", im.offs[i])
 		im.section(i, "size", uint64(len(r.content))+r.nobits)

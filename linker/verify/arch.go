@@ -90,6 +90,7 @@ type decoded struct {
 	alt     uint64
 	mask    uint64
 	more    int    // how many of the following relocations were consumed
+	bare    bool   // read from a word that the dynamic linker leaves alone
 	relaxed bool   // the linker rewrote the instruction
 	bad     string // why the bytes are not what any linker may make of the original
 }

@@ -113,6 +113,14 @@ func (v *checker) process(s *section) {
 		return
 	}
 	s.done = true
+	if s.doubtful {
+		what := difference{-1, "is not what it should be"}
+		if d := v.compare(s, s.addr, nil); d != nil && s.fate != Thunk {
+			what = *d
+		}
+		v.fail(s, what.off, "%s (placed by %s)", what.what, s.why)
+		return
+	}
 	if s.fate == Thunk {
 		v.processThunk(s)
 		return
@@ -137,11 +145,7 @@ func (v *checker) process(s *section) {
 		}
 	})
 	if d != nil {
-		what := d.what
-		if s.why != "" {
-			what += fmt.Sprintf(" (placed by %s)", s.why)
-		}
-		v.fail(s, d.off, "%s", what)
+		v.fail(s, d.off, "%s (placed by %s)", d.what, s.why)
 	}
 	v.checkDynamic(s)
 	for _, f := range s.fdes {

@@ -9,7 +9,7 @@ import (
 func (v *checker) placed(keep func(*section) bool) []*section {
 	var list []*section
 	for _, s := range v.sections {
-		if s.located && keep(s) {
+		if s.located && !s.doubtful && keep(s) {
 			list = append(list, s)
 		}
 	}
@@ -33,7 +33,7 @@ func (v *checker) extent(s *section) uint64 {
 func (v *checker) checkLayout() {
 	for _, s := range v.sections {
 		r := s.rep()
-		if !r.located || s.discarded {
+		if !r.located || r.doubtful || s.discarded {
 			continue
 		}
 		align := max(s.align, s.demand)
@@ -120,7 +120,7 @@ func (v *checker) checkLocals() {
 	want := map[string][]*section{}
 	at := map[*section]map[string]uint64{}
 	for _, s := range v.sections {
-		if !s.located || s.merged() {
+		if !s.located || s.doubtful || s.merged() {
 			continue
 		}
 		for _, i := range s.syms {

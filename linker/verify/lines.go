@@ -33,7 +33,7 @@ func (v *checker) checkLines() {
 			}
 			for i := range l.relocs {
 				t := &o.targets[l.relocs[i].sym]
-				if t.kind != toSection || !t.sec.code() || !t.sec.located || t.sec.fate == Thunk || t.sec.obj != o {
+				if t.kind != toSection || !t.sec.code() || !t.sec.located || t.sec.doubtful || t.sec.fate == Thunk || t.sec.obj != o {
 					continue
 				}
 				addr := t.sec.addr + t.value + uint64(l.relocs[i].addend)

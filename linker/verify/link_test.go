@@ -170,7 +170,7 @@ __thread int other_counter = 5;
 static __thread int private_one, private_two;
 const double third = 1.0 / 3;
 int common_one;
-static const char *message(int n) { return n ? "one" : "a longer string of the other file"; }
+__attribute__((noinline)) static const char *message(int n) { return n ? "one" : "a longer string of the other file"; }
 int other(int n) { private_one += n; private_two -= n; return message(n)[0] + private_one * private_two; }
 int unused(int n) { return other(n) + 1; }
 `

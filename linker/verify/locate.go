@@ -17,7 +17,8 @@ import (
 //
 // An address that only a reference names is believed if the bytes there fit. Where they don't, the reference may be wrong
 // or the section damaged; so such candidates wait until everything else is placed. If the section was then found
-// elsewhere, the reference is at fault, else the address most references name is taken and the bytes are reported.
+// elsewhere, the reference is at fault, else the address most references name is taken and the bytes are reported; what
+// such a section leads to is not followed, for it would only lead further astray.
 //
 // It ends because each section gets one address, once. The cost is that of reading each live section twice.
 
@@ -35,8 +36,9 @@ type use struct {
 
 // suspect is an address that a reference names for a section whose bytes do not fit there.
 type suspect struct {
-	base uint64
-	use  use
+	base   uint64
+	use    use
+	symbol string // names the address instead of a reference
 }
 
 // obligation is a reference of a leader that stands for those of its followers.
@@ -52,6 +54,8 @@ func (v *checker) wordLead(d decoded, addr uint64, addend int64) decoded {
 		d.kind, d.bad = leadNowhere, err.Error()
 		return d
 	}
+	_, bound := v.out.relocs[addr]
+	d.bare = !bound
 	d.kind, d.place = leadPlace, place{p.addr - uint64(addend), p.name, p.addend - uint64(addend)}
 	return d
 }
@@ -147,8 +151,11 @@ func (v *checker) seed(linkMap []byte) {
 					continue
 				}
 				r := t.sec.rep()
-				if sure && y.bind() != elf.STB_WEAK && !t.ifunc() || v.holds(r, addr-y.value) {
+				if v.holds(r, addr-y.value) {
 					v.locate(r, addr-y.value, true, "symbol "+y.name)
+				} else if sure && y.bind() != elf.STB_WEAK && !t.ifunc() {
+					// The symbol is wrong or the section damaged; which, the references will tell.
+					v.suspects[r] = append(v.suspects[r], suspect{base: addr - y.value, symbol: y.name})
 				}
 			}
 		}
@@ -287,15 +294,31 @@ func (v *checker) follow() {
 		// One at a time: what it leads to may place the others.
 		sort.Slice(waiting, func(i, j int) bool { return waiting[i].id < waiting[j].id })
 		s := waiting[0]
-		base, most := uint64(0), 0
+		best, most := suspect{}, 0
 		count := map[uint64]int{}
 		for _, x := range v.suspects[s] {
 			if count[x.base]++; count[x.base] > most {
-				base, most = x.base, count[x.base]
+				best, most = x, count[x.base]
 			}
 		}
-		v.locate(s, base, false, fmt.Sprintf("the reference at %s: offset 0x%x", v.suspects[s][0].use.from.where(), v.suspects[s][0].use.off))
+		v.locate(s, best.base, best.symbol != "", best.why())
+		s.doubtful = true
+		if !s.located {
+			delete(v.suspects, s) // of a kind that is never placed
+		}
 	}
+}
+
+func (x *suspect) why() string {
+	if x.symbol != "" {
+		return "symbol " + x.symbol
+	}
+	return x.use.why()
+}
+
+// why says in a message that a reference placed a section.
+func (u *use) why() string {
+	return fmt.Sprintf("the reference at %s: offset 0x%x", u.from.where(), u.off)
 }
 
 // settleUses checks the references that had to wait until everything was placed.
@@ -303,7 +326,9 @@ func (v *checker) settleUses() {
 	var list []use
 	for _, xs := range v.suspects {
 		for _, x := range xs {
-			list = append(list, x.use)
+			if x.symbol == "" {
+				list = append(list, x.use)
+			}
 		}
 	}
 	list = append(list, v.uses...)
@@ -379,6 +404,10 @@ func (v *checker) settleName(u use) {
 		if plain(p.name) != name || p.addend != 0 {
 			v.failUse(u, "leads to symbol %s+0x%x, the original to %s", p.name, p.addend, name)
 		}
+		return
+	}
+	if p.addr == 0 && !t.weak && u.lead.bare && v.out.pic && !v.isNamed(name, 0, t) {
+		v.failUse(u, "leads to nothing, the original to %s", name)
 		return
 	}
 	if p.addr == 0 && t.weak || t.weak && v.out.section(p.addr) == nil {
@@ -521,13 +550,13 @@ func (v *checker) settleSection(u use) {
 		for _, base := range bases {
 			for _, x := range options {
 				if !x.located && v.holds(x, base&mask) {
-					v.locate(x, base&mask, false, fmt.Sprintf("the reference at %s: offset 0x%x", u.from.where(), u.off))
+					v.locate(x, base&mask, false, u.why())
 					return
 				}
 			}
 		}
 		if !r.located {
-			v.suspects[r] = append(v.suspects[r], suspect{bases[len(bases)-1] & mask, u})
+			v.suspects[r] = append(v.suspects[r], suspect{base: bases[len(bases)-1] & mask, use: u})
 			return
 		}
 	}

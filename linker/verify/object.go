@@ -67,11 +67,12 @@ type section struct {
 	fate      FateKind
 	leader    *section // for Folded and Thunk
 
-	located bool
-	addr    uint64
-	why     string // what said where it is
-	named   bool   // a symbol of the output says where it is
-	done    bool   // compared
+	located  bool
+	doubtful bool // only references whose target does not look like it say where it is
+	addr     uint64
+	why      string // what said where it is
+	named    bool   // a symbol of the output says where it is
+	done     bool   // compared
 
 	// How the live sections refer to the start of this one's functions (legal.go).
 	called, slot, taken bool
