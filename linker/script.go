@@ -90,7 +90,8 @@ func (s *script) read(cl *CommandLine, name string, depth int) error {
 			}
 			continue
 		}
-		if strings.HasPrefix(w, ".") || strings.ContainsAny(w, "*?[") {
+		file := i+1 < len(words) && words[i+1] == "(" // what precedes the sections is a file
+		if !file && (strings.HasPrefix(w, ".") || strings.ContainsAny(w, "*?[")) {
 			s.patterns = append(s.patterns, w)
 			if in("KEEP") {
 				s.keep = append(s.keep, w)
