@@ -80,7 +80,7 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 		}
 	}
 	c := f.index[t.sec]
-	if c < 0 || ts.Flags&objfile.SHF_EXECINSTR != 0 && f.identity[t.sec] && l.seesAddress(src, o, i, r, t) {
+	if c < 0 || f.identity[t.sec] && (ts.Flags&objfile.SHF_EXECINSTR == 0 || l.seesAddress(src, o, i, r, t)) {
 		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend}
 	}
 	return operand{kind: operandNode, follows: c, off: int64(t.value) + addend}

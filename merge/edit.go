@@ -10,12 +10,13 @@ import (
 // Edit makes the changes to one object that the plan asks for; nil if there
 // are none.
 //
-//   - A symbol, global and hidden, marks the start of each leader.
+//   - A global symbol marks the start of each leader: its own, or a new
+//     hidden one.
 //   - References from live sections that name a folded section's local or
 //     section symbol name the leader's instead. References by global names
 //     stay: the names move.
 //   - A folded section's global names become undefined here and aliases in
-//     the leader's object.
+//     the leader's object. So do local names of Rust functions, for debuggers.
 //   - Frame entries of what is folded or dropped name no LSDA any more, for
 //     some linkers keep every LSDA that any entry names.
 //
@@ -46,29 +47,65 @@ type editor struct {
 	o     *Object
 	edit  *objfile.Edit
 	marks map[SecID]uint32 // the symbol in this object that marks a leader
+	owned map[SymID]uint32 // the object's own global symbols, by name; see own
 }
 
 // Mark is the name of the symbol that marks a leader. No compiler makes
 // names with a dollar sign before a letter.
 func markName(n int) string { return fmt.Sprintf("leanlink$%d", n) }
 
-// mark returns the symbol that stands for a leader in this object.
+// mark returns the symbol that stands for a leader in this object: a name
+// that the leader has already, or a new one.
 func (e *editor) mark(leader SecID) (uint32, error) {
 	if k, ok := e.marks[leader]; ok {
 		return k, nil
 	}
-	s := e.l.markSymbol(leader)
-	if lo, li := e.l.Of(leader); lo == e.o {
+	lo, li := e.l.Of(leader)
+	name, s := markName(e.p.leads[leader]), e.l.markSymbol(leader)
+	if k, ok := e.l.ownName(leader); ok {
+		if lo == e.o {
+			e.marks[leader] = k
+			return k, nil
+		}
+		if k, ok := e.own(lo.globals[k-lo.File.FirstGlobal]); ok {
+			e.marks[leader] = k
+			return k, nil
+		}
+		// Declared as visible as it is defined: of two, the narrower wins.
+		name, s.Other = lo.File.SymbolName(k), lo.File.Symbol(k).Other
+	}
+	if lo == e.o {
 		s.Section = li
 	} else {
 		s.Type, s.Value = objfile.STT_NOTYPE, 0 // undefined here
 	}
-	k, err := e.edit.AddSymbol(markName(e.p.leads[leader]), s)
+	k, err := e.edit.AddSymbol(name, s)
 	if err != nil {
 		return 0, err
 	}
 	e.marks[leader] = k
 	return k, nil
+}
+
+// ownName finds a global symbol of a leader that marks its start for the
+// whole link: the only definition of its name, and one that nothing can take
+// the place of.
+func (l *Link) ownName(leader SecID) (uint32, bool) {
+	o, i := l.Of(leader)
+	for _, k := range o.ownsSyms[i] {
+		if k < o.File.FirstGlobal {
+			continue
+		}
+		s := o.File.Symbol(k)
+		d := &l.defs[o.globals[k-o.File.FirstGlobal]]
+		code := o.File.Sections[i].Flags&objfile.SHF_EXECINSTR != 0
+		if s.Bind != objfile.STB_GLOBAL || s.Value&^l.thumbBit(&s) != 0 || d.several || d.pinned || d.exported ||
+			code && s.Type != objfile.STT_FUNC || l.opt.Shared && s.Visibility() == objfile.STV_DEFAULT {
+			continue
+		}
+		return k, true
+	}
+	return 0, false
 }
 
 // leaders marks the leaders that lie here, raises their alignment and
@@ -99,18 +136,27 @@ func (e *editor) leaders() error {
 				return err
 			}
 		}
+		for _, a := range e.p.localAliases[id] {
+			s := a.symbol
+			s.Bind, s.Other, s.Section = objfile.STB_GLOBAL, s.Other&^3|objfile.STV_HIDDEN, uint32(i)
+			if _, err := e.edit.AddSymbol(a.name, s); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 // own finds a global name in this object's symbol table.
 func (e *editor) own(name SymID) (uint32, bool) {
-	for k, id := range e.o.globals {
-		if id == name {
-			return e.o.File.FirstGlobal + uint32(k), true
+	if e.owned == nil {
+		e.owned = make(map[SymID]uint32, len(e.o.globals))
+		for k, id := range e.o.globals {
+			e.owned[id] = e.o.File.FirstGlobal + uint32(k)
 		}
 	}
-	return 0, false
+	k, ok := e.owned[name]
+	return k, ok
 }
 
 // names makes the global names of folded sections undefined.
@@ -229,6 +275,9 @@ func (e *editor) exclusions() error {
 		if fate != FateFolded && fate != FateDropped {
 			continue
 		}
+		if fate == FateDropped && e.definesGlobal(uint32(i)) {
+			continue // GNU ld would take debug information's use of the name for an undefined reference
+		}
 		if e.l.opt.Exclude == ExcludeTables && !strings.HasPrefix(f.Sections[i].Name, ".gcc_except_table") {
 			continue
 		}
@@ -238,6 +287,17 @@ func (e *editor) exclusions() error {
 		}
 	}
 	return nil
+}
+
+// definesGlobal reports whether a section defines a name that other objects
+// can see.
+func (e *editor) definesGlobal(section uint32) bool {
+	for _, k := range e.o.ownsSyms[section] {
+		if k >= e.o.File.FirstGlobal {
+			return true
+		}
+	}
+	return false
 }
 
 // detach makes a section's frame entries name no function.

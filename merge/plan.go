@@ -1,6 +1,8 @@
 package merge
 
 import (
+	"strings"
+
 	"leanlink/objfile"
 )
 
@@ -39,8 +41,16 @@ type Plan struct {
 	leads map[SecID]int
 	// aliases lists, by leader, the names that it takes over.
 	aliases map[SecID][]SymID
+	// localAliases lists, by leader, the local names that it takes over.
+	localAliases map[SecID][]localAlias
 	// shapes numbers contents, by hash; see Shape.
 	shapes map[uint64]uint32
+}
+
+// localAlias is a local symbol of a folded section.
+type localAlias struct {
+	name   string
+	symbol objfile.Symbol
 }
 
 // Make decides what becomes of every section: reachability, significance of
@@ -52,6 +62,7 @@ func (l *Link) Make() (*Plan, error) {
 	p := &Plan{
 		Link: l, Fate: make([]Fate, n), Leader: make([]SecID, n), Reason: make([]Reason, n), Class: make([]int32, n),
 		Align: map[SecID]uint64{}, Thunks: map[SecID]*objfile.Thunk{}, leads: map[SecID]int{}, aliases: map[SecID][]SymID{},
+		localAliases: map[SecID][]localAlias{},
 	}
 	for id := range n {
 		p.Leader[id], p.Class[id] = NoSec, -1
@@ -87,6 +98,7 @@ func (l *Link) Make() (*Plan, error) {
 	p.dropMetadata()
 	p.nameLeaders()
 	p.takeNames()
+	p.takeLocalNames()
 	return p, nil
 }
 
@@ -96,6 +108,8 @@ func (l *Link) Make() (*Plan, error) {
 // order. A function with an identity never shares its address with another
 // that has one, nor with one that a vtable names; it keeps its address, with
 // a jump for a body where that is smaller.
+// A static is like it: anonymous constants take its address, another static
+// never.
 func (p *Plan) elect(f *folder, ids []SecID) {
 	leader, vtables := NoSec, false
 	for _, id := range ids {
@@ -161,8 +175,8 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 		return nil
 	}
 	o, i := l.Of(id)
-	if o.File.Sections[i].Rel == 0 {
-		return nil // no table to put the jump's relocation into
+	if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR == 0 || s.Rel == 0 {
+		return nil // data, or no table to put the jump's relocation into
 	}
 	if l.hasExtab(o, i) {
 		return nil // its index entry would lead to landing pads that are gone
@@ -200,6 +214,38 @@ func (p *Plan) takeNames() {
 			p.aliases[p.Leader[sec]] = append(p.aliases[p.Leader[sec]], SymID(id))
 		}
 	}
+}
+
+// takeLocalNames does the same for local names of functions, so that a
+// debugger finds them. They become global, though hidden; so only names that
+// rustc alone makes, and that mean nothing else in this link.
+func (p *Plan) takeLocalNames() {
+	l := p.Link
+	taken := map[string]bool{}
+	for id, fate := range p.Fate {
+		if fate != FateFolded {
+			continue
+		}
+		o, i := l.Of(SecID(id))
+		for _, k := range o.ownsSyms[i] {
+			s := o.File.Symbol(k)
+			if k >= o.File.FirstGlobal || s.Type != objfile.STT_FUNC {
+				continue
+			}
+			name := o.File.NameOf(&s)
+			if _, global := l.names[name]; global || taken[name] || !isRustName(name) {
+				continue
+			}
+			taken[name] = true
+			lead := p.Leader[id]
+			p.localAliases[lead] = append(p.localAliases[lead], localAlias{name, s})
+		}
+	}
+}
+
+// isRustName recognises mangled Rust names, legacy and v0.
+func isRustName(name string) bool {
+	return strings.HasPrefix(name, "_R") || strings.HasPrefix(name, "_ZN") && strings.Contains(name, "17h")
 }
 
 // Folded counts the sections that fold, and their bytes.

@@ -221,6 +221,12 @@ func (e *Edit) SetAlign(section uint32, align uint64) {
 // (SHF_EXCLUDE; it is no longer allocated).
 func (e *Edit) Exclude(section uint32) {
 	s := e.head(section)
+	switch s.Type {
+	case SHT_NULL, SHT_SYMTAB, SHT_DYNSYM, SHT_STRTAB, SHT_REL, SHT_RELA, SHT_GROUP, SHT_SYMTAB_SHNDX:
+		// Only a file made with ill intent has one that is allocated.
+		e.refuse(section, 0, "a table of the object itself cannot be excluded")
+		return
+	}
 	s.Flags = s.Flags&^SHF_ALLOC | SHF_EXCLUDE
 	e.heads[section] = s
 	e.excluded[section] = true
