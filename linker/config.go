@@ -284,7 +284,7 @@ func (f *configFile) errorf(path []string, format string, args ...any) error {
 
 // readTOML reads a file; nil without error if it does not exist or cannot
 // hold any of the words, which spares decoding a Cargo.toml that has nothing
-// for leanlink.
+// for leanlink. If it cannot be decoded the file comes with the error.
 func readTOML(name string, words ...string) (*configFile, map[string]any, error) {
 	data, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -305,9 +305,9 @@ func readTOML(name string, words ...string) (*configFile, map[string]any, error)
 	if _, err := toml.Decode(f.text, &root); err != nil {
 		var at toml.ParseError
 		if errors.As(err, &at) {
-			return nil, nil, fmt.Errorf("%s:%d: %s", name, at.Position.Line, at.Message)
+			return f, nil, fmt.Errorf("%s:%d: %s", name, at.Position.Line, at.Message)
 		}
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return f, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return f, root, nil
 }
@@ -319,7 +319,7 @@ func (c *Config) readFile(name string, path []string, env *Environment) error {
 		words = []string{"leanlink"}
 	}
 	f, table, err := readTOML(name, words...)
-	if f == nil {
+	if f == nil || err != nil {
 		return err
 	}
 	for i, key := range path {

@@ -274,6 +274,8 @@ func TestWorkspaceTrust(t *testing.T) {
 		"home/Cargo.toml":                        "[workspace]\n",
 		"plain/sub/x":                            "",
 		"plain/leanlink.toml":                    "host = true\n",
+		"odd/Cargo.toml":                         "[workspace]\nmembers = @app\n",
+		"odd/app/Cargo.toml":                     "[package]\nname = \"app\"\n",
 		"other/target/CACHEDIR.TAG":              "",
 	})
 	libc := []string{"CARGO_PKG_NAME=libc", "CARGO_PKG_VERSION=0.2.1"}
@@ -299,6 +301,7 @@ func TestWorkspaceTrust(t *testing.T) {
 		{"a path outside", "path", "path", "ws/target/release/build/path-1/b", nil, "ws", ""},
 		{"a path outside, asked for", "path", "path", "path/target/release/deps/path", []string{primary}, "path", "path"},
 		{"Cargo's home is no workspace", "home/own", "home/own", "home/own/target/release/deps/own", []string{primary}, "home/own", "home/own"},
+		{"a manifest that only Cargo can read", "odd/app", "odd", "odd/target/release/deps/app", []string{primary}, "odd", "odd/app"},
 		{"without Cargo", "-", "plain/sub", "plain/x", nil, "plain", ""},
 		{"without Cargo, in a member", "-", "ws/app", "x", nil, "ws", "ws/app"},
 	}

@@ -34,7 +34,7 @@ func (p *preparation) keepUnchanged(reason, dir string) error {
 		r.Inputs = append(r.Inputs, report.Input{Path: paths.Shorten(name), Crate: report.FileCrate(name, ""), Fate: report.InputAlone, Reason: reason})
 	}
 	r.Tally()
-	return writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.Write(w, r) })
+	return writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.WriteDraft(w, r) })
 }
 
 // keepRecord leaves the record of a plan in the work folder.
@@ -42,7 +42,7 @@ func (p *preparation) keepRecord(plan *merge.Plan, dir string) error {
 	if p.cfg.Report != "off" {
 		r := p.record(plan)
 		r.Tally()
-		if err := writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.Write(w, r) }); err != nil {
+		if err := writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.WriteDraft(w, r) }); err != nil {
 			return err
 		}
 	}

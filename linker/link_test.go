@@ -148,7 +148,7 @@ crash) kill -SEGV $$ ;;
 crashnew) [ $new = yes ] && kill -SEGV $$ ;;
 warn) echo "to stdout"; echo "to stderr" >&2 ;;
 nested) exec "$LEANLINK_TEST_SELF" "$@" ;;
-sleep) echo asleep >"$here/asleep"; trap 'echo terminated >"$here/terminated"; exit 9' TERM; i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done ;;
+sleep) trap 'echo terminated >"$here/terminated"; exit 9' TERM; echo asleep >"$here/asleep"; i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done ;;
 esac
 [ -n "$out" ] && echo "linked $new" >"$out"
 exit 0

@@ -482,7 +482,11 @@ cd -- "$(dirname -- "$0")" || exit 1
 	if c.cl.Flavor != "" {
 		flavor = " -flavor " + shellQuote(c.cl.Flavor)
 	}
-	fmt.Fprintf(&b, "exec \"${LINKER:-%s}\"%s @%s -o \"${OUT:-out}\" \"$@\"\n", filepath.Base(c.real.Path), flavor, caseArgs)
+	linker := filepath.Base(c.real.Path)
+	if linker == "flip-link" {
+		linker = "rust-lld" // flip-link itself works in another folder, where relative paths lead nowhere
+	}
+	fmt.Fprintf(&b, "exec \"${LINKER:-%s}\"%s @%s -o \"${OUT:-out}\" \"$@\"\n", linker, flavor, caseArgs)
 	return b.Bytes()
 }
 

@@ -154,7 +154,13 @@ type workspaceManifest struct {
 
 // readWorkspace reads the Cargo.toml in dir; a missing one says nothing.
 func readWorkspace(dir string) (workspaceManifest, error) {
-	_, root, err := readTOML(filepath.Join(dir, "Cargo.toml"), "workspace")
+	f, root, err := readTOML(filepath.Join(dir, "Cargo.toml"), "workspace")
+	if f != nil && err != nil {
+		// Cargo could read it, or there would be no link. A header is all
+		// that is needed then; that it says nothing of leanlink is checked
+		// where that is read.
+		return workspaceManifest{isRoot: strings.Contains("\n"+f.text, "\n[workspace")}, nil
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		err = nil // some folder above the project that is not ours to read
 	}

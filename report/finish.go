@@ -31,7 +31,10 @@ func Finish(r *Report, outputPath string) error {
 		return fmt.Errorf("report: %s: %w", outputPath, err)
 	}
 	o := &r.Output
-	*o = Output{Name: o.Name, Mapped: o.Mapped}
+	*o = Output{Name: o.Name}
+	for i := range r.Sections {
+		r.Sections[i].Addr = 0
+	}
 	if o.Name == "" {
 		o.Name = filepath.Base(outputPath)
 	}
@@ -156,7 +159,6 @@ func (r *Report) placeBySymbols(e *elf.File, symbols []elf.Symbol) {
 	want := make(map[string][]named)
 	for i := range r.Sections {
 		s := &r.Sections[i]
-		s.Addr = 0
 		if !s.InOutput() || s.After() == 0 {
 			continue
 		}
@@ -257,7 +259,6 @@ func (r *Report) placeByMap(linkMap io.Reader, input func(string) (InputIndex, b
 	waiting := make(map[key][]SectionIndex)
 	for i := range r.Sections {
 		s := &r.Sections[i]
-		s.Addr = 0
 		if s.InOutput() && s.After() > 0 {
 			k := key{s.Input, s.Name}
 			waiting[k] = append(waiting[k], SectionIndex(i))

@@ -84,6 +84,9 @@ func targetFolder(dir string) string {
 // Shorten returns a path with the folder it lies in replaced by its name.
 // A path outside all of them stays as it is: it is the system's.
 func (p *Paths) Shorten(path string) string {
+	if filepath.IsAbs(path) {
+		path = filepath.Clean(path) // GCC's own are full of ".."
+	}
 	best := -1
 	for i, r := range p.Roots {
 		if (path == r.Dir || strings.HasPrefix(path, r.Dir+"/")) && (best < 0 || len(r.Dir) > len(p.Roots[best].Dir)) {

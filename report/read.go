@@ -132,7 +132,8 @@ type (
 		Path, Member, Crate string
 		Size                uint64
 		Fate, Reason        string
-		Sections            uint32
+		Sections, Dropped   uint32
+		DroppedBytes        uint64 `json:"dropped_bytes"`
 	}
 	fileSections struct {
 		Index, Prefix, Suffix, Size, Align, Kind, Fate, Reason, Into, Jump column
@@ -273,7 +274,8 @@ func (d *decoder) inputs(r *Report) {
 		if fate == numInputFates {
 			d.fail("input %d: no such fate: %q", i, in.Fate)
 		}
-		r.Inputs = append(r.Inputs, Input{Path: d.text(in.Path), Member: d.text(in.Member), Crate: d.text(in.Crate), Size: in.Size, Fate: fate, Reason: d.text(in.Reason)})
+		r.Inputs = append(r.Inputs, Input{Path: d.text(in.Path), Member: d.text(in.Member), Crate: d.text(in.Crate), Size: in.Size, Fate: fate, Reason: d.text(in.Reason),
+			Dropped: in.Dropped, DroppedBytes: in.DroppedBytes})
 	}
 }
 

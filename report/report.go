@@ -55,9 +55,9 @@ type Report struct {
 
 // What a report may lack; see Report.Omitted.
 const (
-	OmitHashes  = "dropped hashes" // the hashes in names of dropped sections are zeros
-	OmitDropped = "dropped names"  // dropped sections have neither Name nor Symbols
-	OmitEdges   = "edges"          // Edges is empty
+	OmitHashes  = "dropped hashes"   // the hashes in names of dropped sections are zeros
+	OmitDropped = "dropped sections" // dropped sections, the small ones or all, are only counted at their Input
+	OmitEdges   = "edges"            // Edges is empty
 )
 
 // Modes says how the link was asked to behave.
@@ -92,6 +92,10 @@ type Input struct {
 	Size   uint64 // bytes of the file or member
 	Fate   InputFate
 	Reason string // why it was left alone: "bitcode", "shared object", "linker script", …; else ""
+
+	// Dropped sections that are not in Sections, and their bytes with FDEs.
+	Dropped      uint32
+	DroppedBytes uint64
 }
 
 // Kind is what a section holds.

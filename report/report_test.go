@@ -2,10 +2,12 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,12 +105,19 @@ func TestRoundTrip(t *testing.T) {
 	if again := mustWrite(t, back); !bytes.Equal(file, again) {
 		t.Error("a report read and written again is another file")
 	}
-	plain, err := Read(bytes.NewReader(unpack(t, file)))
+	var draft bytes.Buffer
+	if err := WriteDraft(&draft, sample()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(draft.Bytes(), unpack(t, file)) {
+		t.Error("a draft is not the same text")
+	}
+	plain, err := Read(&draft)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(back, plain); d != "" {
-		t.Errorf("unpacked, it reads differently:\n%s", d)
+		t.Errorf("a draft reads differently:\n%s", d)
 	}
 }
 
@@ -306,9 +315,9 @@ func TestLimit(t *testing.T) {
 	random := func() uint64 { seed = seed*6364136223846793005 + 1442695040888963407; return seed }
 	const n = 3000
 	for i := range n {
-		s := Section{Index: uint32(i + 1), Size: 16, Into: None, Kind: KindCode}
+		s := Section{Index: uint32(i + 1), Size: uint64(16 + i%4*1000), Into: None, Kind: KindCode}
 		name := fmt.Sprintf("_ZN3app16%016x17h%016xE", random(), random())
-		s.Name, s.Symbols = ".text."+name, []Symbol{{name, 0, 16}}
+		s.Name, s.Symbols = ".text."+name, []Symbol{{name, 0, s.Size}}
 		if i%2 == 1 {
 			s.Fate, s.Reason = FateDropped, ReasonUnreached
 		} else {
@@ -326,14 +335,16 @@ func TestLimit(t *testing.T) {
 	fits := func(o omission) int { return 10 * (len(compress(encode(r, o))) + 50) }
 	for _, c := range []struct {
 		size    int
+		large   bool // of the dropped sections, the large ones remain
 		omitted []string
 	}{
-		{0, nil},
-		{fits(omission{}), nil},
-		{fits(omission{hashes: true}), []string{OmitHashes}},
-		{fits(omission{hashes: true, dropped: true}), []string{OmitHashes, OmitDropped}},
-		{fits(omission{hashes: true, dropped: true, edges: true}), []string{OmitHashes, OmitDropped, OmitEdges}},
-		{1, []string{OmitHashes, OmitDropped, OmitEdges}},
+		{0, false, nil},
+		{fits(omission{}), false, nil},
+		{fits(omission{hashes: true}), false, []string{OmitHashes}},
+		{fits(omission{hashes: true, dropped: 1024}), true, []string{OmitHashes, OmitDropped}},
+		{fits(omission{hashes: true, dropped: math.MaxUint64}), false, []string{OmitHashes, OmitDropped}},
+		{fits(omission{hashes: true, dropped: math.MaxUint64, edges: true}), false, []string{OmitHashes, OmitDropped, OmitEdges}},
+		{1, false, []string{OmitHashes, OmitDropped, OmitEdges}},
 	} {
 		r.Output.Size = uint64(c.size)
 		file := mustWrite(t, r)
@@ -344,20 +355,40 @@ func TestLimit(t *testing.T) {
 		if d := cmp.Diff(c.omitted, back.Omitted); d != "" {
 			t.Errorf("output of %d bytes, report of %d: %s", c.size, len(file), d)
 		}
-		live, dropped := &back.Sections[0], &back.Sections[1]
-		if len(live.Symbols) != 1 || live.Symbols[0].Name != r.Sections[0].Symbols[0].Name {
-			t.Errorf("a live section's symbols became %v", live.Symbols)
+		// Section 1 was dropped and has 1016 bytes, section 3 has 3016.
+		var names []string
+		for i := range back.Sections[:4] {
+			names = append(names, back.Sections[i].Name)
 		}
-		want := r.Sections[1].Name
-		switch len(c.omitted) {
-		case 0:
-		case 1:
-			want = want[:len(want)-len(testHash)] + "17h0000000000000000E"
-		default:
-			want = ""
+		want := []string{r.Sections[0].Name, r.Sections[1].Name, r.Sections[2].Name, r.Sections[3].Name}
+		unhashed := func(s string) string { return s[:len(s)-len(testHash)] + "17h0000000000000000E" }
+		switch {
+		case c.large:
+			want = []string{want[0], want[2], unhashed(want[3]), r.Sections[4].Name}
+		case len(c.omitted) == 1:
+			want = []string{want[0], unhashed(want[1]), want[2], unhashed(want[3])}
+		case len(c.omitted) > 1:
+			want = []string{want[0], want[2], r.Sections[4].Name, r.Sections[6].Name}
 		}
-		if dropped.Name != want {
-			t.Errorf("omitting %v, a dropped section is called %q", c.omitted, dropped.Name)
+		if d := cmp.Diff(want, names); d != "" {
+			t.Errorf("omitting %v: %s", c.omitted, d)
+		}
+		if back.Edges.Start != nil {
+			last := SectionIndex(len(back.Sections) - 1)
+			for !back.Sections[last].Live() {
+				last--
+			}
+			var to []string
+			for _, e := range back.Edges.Of(last) {
+				to = append(to, back.Sections[e].Name)
+			}
+			var wantTo []string
+			for _, e := range r.Edges.Of(n - 2) {
+				wantTo = append(wantTo, r.Sections[e].Name)
+			}
+			if d := cmp.Diff(wantTo, to); d != "" {
+				t.Errorf("omitting %v: the last section refers to: %s", c.omitted, d)
+			}
 		}
 		if (back.Edges.Start == nil) != (len(c.omitted) == 3) {
 			t.Errorf("omitting %v, edges are there: %v", c.omitted, back.Edges.Start != nil)
@@ -369,9 +400,10 @@ func TestLimit(t *testing.T) {
 }
 
 func TestWriteFails(t *testing.T) {
-	err := Write(failingWriter{}, sample())
-	if want := "report: writing: disk full"; fmt.Sprint(err) != want {
-		t.Errorf("got %v, want %s", err, want)
+	for _, write := range []func(io.Writer, *Report) error{Write, WriteDraft} {
+		if err := write(failingWriter{}, sample()); fmt.Sprint(err) != "report: writing: disk full" {
+			t.Error(err)
+		}
 	}
 }
 
@@ -426,4 +458,38 @@ func FuzzRead(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// Each field of the file is on the page that documents it.
+func TestSchemaPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "docs", "report-schema.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file any
+	if err := json.Unmarshal(unpack(t, mustWrite(t, sample())), &file); err != nil {
+		t.Fatal(err)
+	}
+	var check func(v any)
+	check = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, inner := range v {
+				if !bytes.Contains(page, []byte("`"+key+"`")) && !bytes.Contains(page, []byte("`edges."+key+"`")) {
+					t.Errorf("docs/report-schema.md does not name `%s`", key)
+				}
+				check(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				check(inner)
+			}
+		}
+	}
+	check(file)
+	for _, s := range []string{OmitHashes, OmitDropped, OmitEdges, Suffix, formatName} {
+		if !bytes.Contains(page, []byte(s)) {
+			t.Errorf("docs/report-schema.md does not name %s", s)
+		}
+	}
 }

@@ -93,9 +93,13 @@ func (r *Report) Tally() {
 	r.Totals = r.sum()
 }
 
-// sum adds up Sections.
+// sum adds up Sections and what Inputs count apart from them.
 func (r *Report) sum() Totals {
 	var t Totals
+	for i := range r.Inputs {
+		t.Dropped += r.Inputs[i].Dropped
+		t.DroppedBytes += r.Inputs[i].DroppedBytes
+	}
 	for i := range r.Sections {
 		s := &r.Sections[i]
 		switch s.Fate {
@@ -132,6 +136,9 @@ func (r *Report) Validate() error {
 	for i, in := range r.Inputs {
 		if in.Fate >= numInputFates {
 			return fmt.Errorf("report: input %d (%s): no such fate: %d", i, in.Path, in.Fate)
+		}
+		if in.DroppedBytes > maxSectionSize {
+			return fmt.Errorf("report: input %d (%s): %d bytes dropped: more than any file holds", i, in.Path, in.DroppedBytes)
 		}
 	}
 	for i, root := range r.Roots {

@@ -27,7 +27,12 @@ func Summary(w io.Writer, r *Report) error {
 		}
 	}
 	summaryRow(b, "total", t.Before.Sum(), t.After.Sum())
-	live := len(r.Sections) - int(t.Dropped)
+	live := 0
+	for i := range r.Sections {
+		if r.Sections[i].Live() {
+			live++
+		}
+	}
 	fmt.Fprintf(b, "\n%s of %s live sections folded, %s more into a jump; %s dropped (%s bytes)\n",
 		thousands(uint64(t.Folded)), thousands(uint64(live)), thousands(uint64(t.Thunks)), thousands(uint64(t.Dropped)), thousands(t.DroppedBytes))
 	if r.Output.Size > 0 {

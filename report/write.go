@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -19,8 +21,9 @@ const minLimit = 4 << 10
 // read back; nothing is written if it is wrong.
 //
 // If the file were larger than a tenth of Output.Size, the hashes in the names
-// of dropped sections are left out, then those names, then the edges;
-// Report.Omitted tells a reader. (Where Output.Size is 0, unknown, nothing is.)
+// of dropped sections are left out, then those sections, small ones first, then
+// the edges; Report.Omitted tells a reader. (Where Output.Size is 0, unknown,
+// nothing is.)
 func Write(w io.Writer, r *Report) error {
 	if err := r.Validate(); err != nil {
 		return err
@@ -39,16 +42,36 @@ func Write(w io.Writer, r *Report) error {
 	return nil
 }
 
+// WriteDraft is Write without compression, for a report that is not finished
+// and goes to another process only; Read reads it. It leaves nothing out.
+func WriteDraft(w io.Writer, r *Report) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	if _, err := w.Write(encode(r, omission{})); err != nil {
+		return fmt.Errorf("report: writing: %w", err)
+	}
+	return nil
+}
+
 // omission says which parts of a report are left out.
-type omission struct{ hashes, dropped, edges bool }
+type omission struct {
+	hashes  bool   // in names of dropped sections
+	dropped uint64 // dropped sections of fewer bytes than this
+	edges   bool
+}
 
 // more leaves out one part more; it says whether there was one.
 func (o *omission) more() bool {
 	switch {
 	case !o.hashes:
 		o.hashes = true
-	case !o.dropped:
-		o.dropped = true
+	case o.dropped == 0:
+		o.dropped = 64
+	case o.dropped < 4096:
+		o.dropped *= 4
+	case o.dropped < math.MaxUint64:
+		o.dropped = math.MaxUint64
 	case !o.edges:
 		o.edges = true
 	default:
@@ -57,18 +80,62 @@ func (o *omission) more() bool {
 	return true
 }
 
-func (o omission) names() []string {
+func (o omission) list() []string {
 	list := []string{}
 	if o.hashes {
 		list = append(list, OmitHashes)
 	}
-	if o.dropped {
+	if o.dropped > 0 {
 		list = append(list, OmitDropped)
 	}
 	if o.edges {
 		list = append(list, OmitEdges)
 	}
 	return list
+}
+
+// withoutDropped returns the report with dropped sections of fewer than min
+// bytes counted at their inputs instead. r is not changed.
+func withoutDropped(r *Report, min uint64) *Report {
+	c := *r
+	c.Inputs = slices.Clone(r.Inputs)
+	c.Sections = make([]Section, 0, len(r.Sections))
+	c.Roots = slices.Clone(r.Roots)
+	c.Edges = Edges{}
+	moved := make([]SectionIndex, len(r.Sections))
+	for i := range r.Sections {
+		s := &r.Sections[i]
+		if s.Fate == FateDropped && s.Size < min {
+			in := &c.Inputs[s.Input]
+			in.Dropped++
+			in.DroppedBytes += s.Size + s.FDE
+			moved[i] = None
+			continue
+		}
+		moved[i] = SectionIndex(len(c.Sections))
+		c.Sections = append(c.Sections, *s)
+	}
+	for i := range c.Sections {
+		if s := &c.Sections[i]; s.Into != None {
+			s.Into = moved[s.Into]
+		}
+	}
+	for i := range c.Roots {
+		c.Roots[i].Section = moved[c.Roots[i].Section]
+	}
+	if len(r.Edges.Start) > 0 {
+		c.Edges.Start = append(c.Edges.Start, 0)
+		c.Edges.To = make([]SectionIndex, 0, len(r.Edges.To))
+		for i := range r.Sections {
+			for _, t := range r.Edges.Of(SectionIndex(i)) {
+				c.Edges.To = append(c.Edges.To, moved[t])
+			}
+			if moved[i] != None {
+				c.Edges.Start = append(c.Edges.Start, uint32(len(c.Edges.To)))
+			}
+		}
+	}
+	return &c
 }
 
 // compress is gzip at the level that takes 17 ms and 411 kB for ripgrep, where
@@ -92,6 +159,9 @@ func compress(b []byte) []byte {
 // encode makes the file's JSON. docs/report-schema.md states what each field
 // means; decode is its inverse.
 func encode(r *Report, omit omission) []byte {
+	if omit.dropped > 0 {
+		r = withoutDropped(r, omit.dropped)
+	}
 	var e encoder
 	e.b = append(make([]byte, 0, 128*len(r.Sections)+1<<16), '{')
 	e.text("format", formatName)
@@ -138,7 +208,7 @@ func encode(r *Report, omit omission) []byte {
 		e.number("dropped", uint64(t.Dropped))
 		e.number("dropped_bytes", t.DroppedBytes)
 	})
-	e.texts("omitted", omit.names())
+	e.texts("omitted", omit.list())
 	perInput := make([]uint64, len(r.Inputs))
 	for i := range r.Sections {
 		perInput[r.Sections[i].Input]++
@@ -152,6 +222,8 @@ func encode(r *Report, omit omission) []byte {
 		e.text("fate", in.Fate.String())
 		e.text("reason", in.Reason)
 		e.number("sections", perInput[i])
+		e.number("dropped", uint64(in.Dropped))
+		e.number("dropped_bytes", in.DroppedBytes)
 	})
 	e.sections(r, omit)
 	e.roots(r.Roots)
@@ -202,12 +274,8 @@ func (e *encoder) sections(r *Report, omit omission) {
 		index.add(int64(s.Index - lastIndex))
 		lastIndex = s.Index
 
-		name, symbols := s.Name, s.Symbols
 		names.unhashed = omit.hashes && s.Fate == FateDropped
-		if omit.dropped && s.Fate == FateDropped {
-			name, symbols = "", nil
-		}
-		p, q := cutName(name)
+		p, q := cutName(s.Name)
 		prefix.add(names.add(p))
 		suf := int64(0)
 		if q != "" {
@@ -238,10 +306,10 @@ func (e *encoder) sections(r *Report, omit omission) {
 		defined.add(names.text(s.Defined))
 		addr.add(place.encode(s))
 
-		count.add(int64(len(symbols)))
+		count.add(int64(len(s.Symbols)))
 		last := suf
-		for k := range symbols {
-			y := &symbols[k]
+		for k := range s.Symbols {
+			y := &s.Symbols[k]
 			id := names.add(y.Name)
 			symName.add(id - last)
 			last = id
