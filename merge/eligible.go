@@ -19,7 +19,7 @@ const (
 	Writable       // its contents can change
 	Grouped        // COMDAT: the linker chooses one by itself
 	Mergeable      // the linker merges its pieces by itself
-	NamedData      // a static: has a name, thus an address of its own; anonymous constants may share it
+	NamedData      // has a name, thus an address that nothing else has
 	NotRust        // anonymous data of another compiler may have an identity
 	SeveralSymbols // more than one function, or places inside that others name
 	SymbolKind     // IFUNC, unique or thread-local symbols
@@ -86,12 +86,7 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 	if s.Flags&objfile.SHF_MERGE != 0 {
 		return Mergeable
 	}
-	named := false
-	switch r := l.whyNotSymbols(o, i); r {
-	case Eligible:
-	case NamedData:
-		named = true
-	default:
+	if r := l.whyNotSymbols(o, i); r != Eligible {
 		return r
 	}
 	if s.Flags&objfile.SHF_EXECINSTR != 0 {
@@ -129,16 +124,13 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 			return UnknownReloc
 		}
 	}
-	if named {
-		return NamedData
-	}
 	return Eligible
 }
 
 // whyNotSymbols looks at the symbols that a section defines.
 func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
 	f := o.File
-	code, named := f.Sections[i].Flags&objfile.SHF_EXECINSTR != 0, false
+	code := f.Sections[i].Flags&objfile.SHF_EXECINSTR != 0
 	for _, k := range o.ownsSyms[i] {
 		s := f.Symbol(k)
 		name := f.NameOf(&s)
@@ -158,7 +150,9 @@ func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
 			continue
 		}
 		if !code {
-			named = named || !isAnonymous(name)
+			if !isAnonymous(name) {
+				return NamedData
+			}
 			continue
 		}
 		if s.Value&^l.thumbBit(&s) != 0 {
@@ -167,9 +161,6 @@ func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
 		if l.opt.Keep != nil && l.opt.Keep(name) {
 			return KeptByUser
 		}
-	}
-	if named {
-		return NamedData
 	}
 	return Eligible
 }

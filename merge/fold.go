@@ -51,8 +51,8 @@ type folder struct {
 	l     *Link
 	nodes []SecID // candidates, ascending; what the slices below are indexed by
 	index []int32 // indexed by SecID: the node, −1 if not a candidate
-	// identity says that a function's or static's address tells it apart
-	// from its equals. Indexed by SecID.
+	// identity says that a function's address tells it apart from its
+	// equals. Indexed by SecID.
 	identity []bool
 	class    []int32
 
@@ -73,11 +73,11 @@ func (l *Link) fold(reasons []Reason) (*folder, error) {
 	f := &folder{l: l, index: make([]int32, l.Sections()), identity: make([]bool, l.Sections())}
 	for id := range f.index {
 		f.index[id] = -1
-		if l.live[id] && (reasons[id] == Eligible || reasons[id] == NamedData) {
+		if l.live[id] && reasons[id] == Eligible {
 			f.index[id] = int32(len(f.nodes))
 			f.nodes = append(f.nodes, SecID(id))
 		}
-		f.identity[id] = l.significant(SecID(id)) || reasons[id] == NamedData
+		f.identity[id] = l.significant(SecID(id))
 	}
 	f.label()
 	f.refine()

@@ -108,8 +108,8 @@ func (l *Link) Make() (*Plan, error) {
 // order. A function with an identity never shares its address with another
 // that has one, nor with one that a vtable names; it keeps its address, with
 // a jump for a body where that is smaller.
-// A static is like it: anonymous constants take its address, another static
-// never.
+// A named static is never in a class, not even as a leader: a program may
+// know that an anonymous constant is not that static (rust-lang/rust 161973).
 func (p *Plan) elect(f *folder, ids []SecID) {
 	leader, vtables := NoSec, false
 	for _, id := range ids {

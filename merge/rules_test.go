@@ -360,3 +360,28 @@ func TestMetamorphic(t *testing.T) {
 func callersNamed(name string, names ...string) string {
 	return strings.ReplaceAll(callers(names...), "main", name)
 }
+
+// A local symbol's distance from its own section needs no relocation, so the
+// code itself says that it takes its own address.
+func TestOwnAddressWithoutRelocation(t *testing.T) {
+	local := func(f string) string {
+		return ".section .text." + f + ",\"ax\",@progbits\n.globl " + f + "\n.type " + f + ",@function\n.L" + f + ":\n" + f + ":\n.cfi_startproc\nlea .L" + f + "(%rip),%rax\n" + work + ".cfi_endproc\n"
+	}
+	p := makePlan(t, Options{Mode: ModeSafe}, callers("f", "g")+local("f")+local("g")+rustc)
+	if n := p.Link.Objects[0].File.Relocs(uint32(p.find(t, "f") - p.Link.Objects[0].Base)).Len(); n != 0 {
+		t.Fatalf("f has %d relocations: the case shows nothing", n)
+	}
+	if p.together(t, "f", "g") {
+		t.Error("functions that return their own addresses fold")
+	}
+}
+
+// A named static is no leader either: a program may know that a constant is
+// not that static.
+func TestStaticIsNoLeader(t *testing.T) {
+	p := makePlan(t, Options{Mode: ModeAll}, fn("main", "lea a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret")+
+		".section .rodata.a,\"a\"\na: .quad 1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .quad 1\n"+rustc)
+	if p.together(t, "a", "a:.rodata..Lanon.b") {
+		t.Error("a constant folds into a named static")
+	}
+}

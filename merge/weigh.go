@@ -53,10 +53,17 @@ func (l *Link) weigh() {
 		}
 	})
 	for id := range n {
-		if l.live[id] {
-			if o, i := l.Of(SecID(id)); l.isVtable(o, i) {
-				l.vtable[id] = true
-			}
+		if !l.live[id] {
+			continue
+		}
+		o, i := l.Of(SecID(id))
+		if l.isVtable(o, i) {
+			l.vtable[id] = true
+		}
+		// An assembler resolves what a local symbol says of its own section:
+		// a function can take its own address without a relocation.
+		if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR != 0 && l.Arch.OwnAddress(o.File, i) {
+			l.weight[id] = max(l.weight[id], materialised)
 		}
 	}
 	l.eachReference(func(src SecID, o *Object, i uint32, r objfile.Reloc, t target) {

@@ -15,11 +15,12 @@ var aarch64 = Arch{
 	IsCall: func(code []byte, r Reloc) bool {
 		return r.Type < uint32(len(aarch64Relocs)) && aarch64Relocs[r.Type].Kind == RelBranch && r.Type != 314
 	},
-	Bias:    func(r Reloc) int64 { return 0 },
-	Addend:  func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
-	Thunk:   aarch64Thunk,
-	None:    0,
-	Mapping: true,
+	Bias:       func(r Reloc) int64 { return 0 },
+	Addend:     func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
+	Thunk:      aarch64Thunk,
+	OwnAddress: aarch64OwnAddress,
+	None:       0,
+	Mapping:    true,
 }
 
 // aarch64Relocs is indexed by relocation type: the static relocations of

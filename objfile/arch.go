@@ -44,6 +44,9 @@ type Arch struct {
 	// Addend decodes the addend that a SHT_REL relocation keeps in its
 	// field; ok is false where the type has no known form.
 	Addend func(field []byte, typ uint32) (addend int64, ok bool)
+	// OwnAddress reports whether code computes the address of its own start
+	// without a relocation, or might.
+	OwnAddress func(f *File, section uint32) bool
 	// Thunk makes a body that only jumps to another function for the one in
 	// a section: code that begins with what that must begin with (endbr64,
 	// bti), and its relocations. nil if the function can't have one.

@@ -287,7 +287,7 @@ func command(t testing.TB, dir, name string, args ...string) string {
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, stderr.Bytes())
+		t.Fatalf("%s %s: %v\n%.2000s%.2000s", name, strings.Join(args, " "), err, out, stderr.Bytes())
 	}
 	return string(out)
 }

@@ -15,11 +15,12 @@ var arm = Arch{
 	IsCall: func(code []byte, r Reloc) bool {
 		return r.Type < uint32(len(armRelocs)) && armRelocs[r.Type].Kind == RelBranch
 	},
-	Bias:    armBias,
-	Addend:  armAddend,
-	Thunk:   armThunk,
-	None:    0,
-	Mapping: true,
+	Bias:       armBias,
+	Addend:     armAddend,
+	Thunk:      armThunk,
+	OwnAddress: armOwnAddress,
+	None:       0,
+	Mapping:    true,
 }
 
 // armRelocs is indexed by relocation type: static relocations, table 5-5 and

@@ -21,12 +21,13 @@ var riscv = Arch{
 	IsCall: func(code []byte, r Reloc) bool {
 		return r.Type < uint32(len(riscvRelocs)) && riscvRelocs[r.Type].Kind == RelBranch
 	},
-	Bias:    func(r Reloc) int64 { return 0 },
-	Addend:  func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
-	Thunk:   riscvThunk,
-	None:    0,
-	Mapping: true,
-	Relaxes: true,
+	Bias:       func(r Reloc) int64 { return 0 },
+	Addend:     func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
+	Thunk:      riscvThunk,
+	OwnAddress: riscvOwnAddress,
+	None:       0,
+	Mapping:    true,
+	Relaxes:    true,
 }
 
 const (

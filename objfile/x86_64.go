@@ -18,9 +18,10 @@ var x86_64 = Arch{
 		}
 		return -4
 	},
-	Addend: func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
-	Thunk:  x86_64Thunk,
-	None:   0,
+	Addend:     func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
+	Thunk:      x86_64Thunk,
+	OwnAddress: x86_64OwnAddress,
+	None:       0,
 }
 
 // x86_64Relocs is indexed by relocation type.
