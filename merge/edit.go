@@ -351,11 +351,15 @@ func (e *editor) thunks() error {
 			fde := &eh.FDEs[ref.fde]
 			size := make([]byte, fde.FieldSize)
 			size[0] = byte(len(t.Code))
-			e.edit.Patch(eh.Section, fde.PCRange, size)
 			for _, k := range e.o.innerRelocs(ref) {
 				r := f.Relocs(eh.Section).At(k)
+				if r.Offset == fde.PCRange {
+					size[0] = 0 // the labels say it, which move with what the linker shortens
+					continue
+				}
 				e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
 			}
+			e.edit.Patch(eh.Section, fde.PCRange, size)
 			if fde.LSDA != 0 {
 				e.edit.Patch(eh.Section, fde.LSDA, make([]byte, fde.LSDASize))
 			}

@@ -25,6 +25,7 @@ const (
 	SymbolKind     // IFUNC, unique or thread-local symbols
 	SeveralDefinitions
 	Pinned        // an option or script gives its name a meaning
+	Uninitialised // zeros that may stand for bytes without a value
 	KeptByUser    // keep = […]
 	KeptByScript  // a linker script could name it
 	UnknownReloc  // a relocation that is not understood
@@ -47,6 +48,7 @@ var reasonText = [...]string{
 	SymbolKind:         "IFUNC, unique or thread-local symbol",
 	SeveralDefinitions: "its name has several definitions",
 	Pinned:             "named by an option or script",
+	Uninitialised:      "zeros in it may stand for bytes that are not initialised",
 	KeptByUser:         "kept apart by the config",
 	KeptByScript:       "a linker script could name it",
 	UnknownReloc:       "unknown relocation",
@@ -116,6 +118,9 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		if !o.Rust && !lsda {
 			return NotRust
 		}
+		if !lsda && l.mayBeUninitialised(o, i) {
+			return Uninitialised
+		}
 	}
 	rs := f.Relocs(i)
 	for k := range rs.Len() {
@@ -125,6 +130,52 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		}
 	}
 	return Eligible
+}
+
+// mayBeUninitialised reports whether zeros in an anonymous constant could
+// stand for bytes that have no value (MaybeUninit, padding). LLVM takes such a
+// constant for different from one that really holds zeros, and having seen
+// that a pointer equals the address of the first it may read what is not there
+// instead of the second (rust-lang/rust 162078, llvm-project 220091). Copies of
+// one constant are equal in that, too, but nothing says what is a copy.
+//
+// In the safe mode any word of zeros counts, four bytes in plain constants and
+// an address's size in those with pointers, in which small lengths abound; what
+// is smaller than a word is let pass. What the compilers declare mergeable is
+// all of them: there, only constants that say nothing at all stay apart.
+func (l *Link) mayBeUninitialised(o *Object, i uint32) bool {
+	f := o.File
+	b := f.Bytes(i)
+	rs := f.Relocs(i)
+	if l.opt.Mode == ModeAll {
+		return rs.Len() == 0 && allZero(b)
+	}
+	name := f.Sections[i].Name
+	if l.vtable[o.Base+SecID(i)] || strings.Contains(name, ".switch.table") || strings.Contains(name, ".Lswitch.table") ||
+		strings.HasPrefix(name, ".rodata.") && !strings.HasPrefix(name, ".rodata..L") && rs.Len() > 0 {
+		return false // vtables, lookup tables and jump tables: nobody compares their addresses
+	}
+	if rs.Len() == 0 {
+		return allZero(b) || hasZeroWord(b, 4)
+	}
+	c := append([]byte(nil), b...)
+	for k := range rs.Len() {
+		r := rs.At(k)
+		for n := range uint64(l.Arch.Reloc(r.Type).Size) {
+			c[r.Offset+n] = 1
+		}
+	}
+	return hasZeroWord(c, f.WordSize())
+}
+
+// hasZeroWord reports whether one of b's aligned words is zero.
+func hasZeroWord(b []byte, size int) bool {
+	for k := 0; k+size <= len(b); k += size {
+		if allZero(b[k : k+size]) {
+			return true
+		}
+	}
+	return false
 }
 
 // whyNotSymbols looks at the symbols that a section defines.

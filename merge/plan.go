@@ -178,8 +178,8 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 	if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR == 0 || s.Rel == 0 {
 		return nil // data, or no table to put the jump's relocation into
 	}
-	if l.hasExtab(o, i) {
-		return nil // its index entry would lead to landing pads that are gone
+	if l.hasExtab(o, i) || !l.endsInLabel(o, i) {
+		return nil // its unwind information could not be cut short
 	}
 	t := l.Arch.Thunk(o.File, i)
 	if t == nil || uint64(len(t.Code)) >= o.File.Sections[i].Size {

@@ -184,7 +184,15 @@ func TestRules(t *testing.T) {
 		{name: "named statics", mode: all, sources: []string{fn("main", "lea a(%rip),%rax\nlea b(%rip),%rax\nret") +
 			".section .rodata.a,\"a\"\na: .quad 1\n.section .rodata.b,\"a\"\nb: .quad 1\n" + rustc}, apart: "a b"},
 		{name: "anonymous constants", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
-			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad 1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .quad 1\n" + rustc}, same: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad -1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .quad -1\n" + rustc}, same: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+		{name: "zeros that may be no values", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .long 0,1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .long 0,1\n" + rustc}, apart: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+		{name: "zeros beside pointers", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .data.rel.ro..Lanon.a,\"aw\"\n.Lanon.a: .quad d,0\n.section .data.rel.ro..Lanon.b,\"aw\"\n.Lanon.b: .quad d,0\n.data\nd: .quad 1\n" + rustc}, apart: "a:.data.rel.ro..Lanon.a a:.data.rel.ro..Lanon.b"},
+		{name: "lengths beside pointers", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .data.rel.ro..Lanon.a,\"aw\"\n.Lanon.a: .quad d,5\n.section .data.rel.ro..Lanon.b,\"aw\"\n.Lanon.b: .quad d,5\n.data\nd: .quad 1\n" + rustc}, same: "a:.data.rel.ro..Lanon.a a:.data.rel.ro..Lanon.b"},
+		{name: "nothing but zeros, all", mode: all, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad 0\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .quad 0\n" + rustc}, apart: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
 		{name: "data without symbols of a C object", mode: all, sources: []string{fn("main", "lea .La(%rip),%rax\nlea .Lb(%rip),%rax\nret") +
 			".section .rodata.a,\"a\"\n.La: .quad 1\n.section .rodata.b,\"a\"\n.Lb: .quad 1\n"}, apart: "a:.rodata.a a:.rodata.b"},
 		{name: "C identifier", mode: all, sources: []string{callers("f") + fn("f", work) + ".section hooks,\"ax\"\n.globl g\ng:\n.cfi_startproc\n" + work + ".cfi_endproc\n" + rustc}, apart: "f g"},
