@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"leanlink/linker/verify"
 	"leanlink/merge"
@@ -73,6 +74,11 @@ func finish(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
 	if err != nil {
 		return err
 	}
+	if slices.Contains(r.Modes.Trims, notePacked) {
+		if why := unpacked(resolve(cl.Dir, cl.Output)); why != "" {
+			fmt.Fprintln(os.Stderr, why) // the worker's warning
+		}
+	}
 	if err := report.Finish(r, resolve(cl.Dir, cl.Output)); err != nil {
 		return err
 	}
@@ -110,7 +116,7 @@ func loadClaim(cl *CommandLine, cfg *Config, real *Linker, dir string) (*verify.
 	if p.script, err = readScripts(cl); err != nil {
 		return nil, err
 	}
-	if p.in, err = readInputs(cl); err != nil {
+	if p.in, err = readInputs(cl, real); err != nil {
 		return nil, err
 	}
 	if _, err := p.extract(); err != nil {

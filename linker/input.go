@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,7 +22,8 @@ type inputs struct {
 	pinAll bool
 	// unknown: some library of the link is not to be seen from here.
 	unknown bool
-	libs    map[string]bool // shared objects seen, by path
+	dirs    func() []string // where libraries are looked for
+	libs    map[string]bool // files of scripts seen, by path
 }
 
 // inputFile is one input of the command line, opened.
@@ -32,7 +33,8 @@ type inputFile struct {
 	archive *objfile.Archive // an archive
 	members []*merge.Member  // of the archive
 	shared  *objfile.File
-	reason  string // why it is left alone, "" otherwise
+	nested  []inputFile // what a linker script among the inputs names
+	reason  string      // why it is left alone, "" otherwise
 }
 
 // mapFile maps a file for reading. An empty file gives an empty slice.
@@ -61,8 +63,9 @@ func mapFile(path string) ([]byte, error) {
 
 // readInputs opens every input of the link. What is not an object, archive
 // or shared object is left alone.
-func readInputs(cl *CommandLine) (*inputs, error) {
+func readInputs(cl *CommandLine, real *Linker) (*inputs, error) {
 	in := &inputs{cl: cl, wanted: map[string]bool{}, libs: map[string]bool{}}
+	in.dirs = func() []string { return append(append([]string{}, cl.LibraryPaths...), real.searchDirs(cl)...) }
 	for k := range cl.Inputs {
 		file := inputFile{input: &cl.Inputs[k]}
 		if err := in.open(&file); err != nil {
@@ -113,7 +116,7 @@ func (in *inputs) open(file *inputFile) error {
 		in.pinAll = true
 	default:
 		file.reason = "a linker script"
-		return in.readScript(path, b)
+		return in.readScript(file, path, b)
 	}
 	return nil
 }
@@ -136,7 +139,6 @@ func (in *inputs) readShared(file *inputFile, path string, b []byte) error {
 		return err
 	}
 	file.shared = f
-	in.libs[path] = true
 	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 		// Names that it defines are wanted as well: the program's definition
 		// of such a name takes the library's place at run time.
@@ -145,44 +147,84 @@ func (in *inputs) readShared(file *inputFile, path string, b []byte) error {
 	return nil
 }
 
-// scriptFile finds what a GNU ld script such as libc.so names in GROUP and
-// INPUT: words that are paths.
-var scriptFile = regexp.MustCompile(`[^\s()]*/[^\s()]+\.(?:so|a)[^\s()]*`)
-
-// readScript reads a linker script given as an input, as libc.so is on
-// Linux. The real linker reads it again; here only the names that its files
-// refer to count.
-func (in *inputs) readScript(path string, b []byte) error {
+// readScript reads a linker script given as an input, as libc.so and
+// libgcc_s.so are on Linux: the files that INPUT and GROUP name take part in
+// the link. The real linker reads it again; here its files only count as
+// definers and users of names.
+func (in *inputs) readScript(file *inputFile, path string, b []byte) error {
 	if bytes.IndexByte(b[:min(len(b), 4096)], 0) >= 0 {
 		return fmt.Errorf("%s: neither an object, an archive, a shared object nor a script", path)
 	}
-	for _, name := range scriptFile.FindAllString(stripComments(string(b)), -1) {
-		data, err := mapFile(name)
-		if err != nil {
-			in.unknown = true // relative to a folder that only the linker knows
-			continue
-		}
+	var calls []string
+	words := scriptWords(stripComments(string(b)))
+	for i, w := range words {
 		switch {
-		case objfile.FileType(data) == objfile.ET_DYN && !in.libs[name]:
-			f := inputFile{}
-			if err := in.readShared(&f, name, data); err != nil {
+		case w == "(":
+			calls = append(calls, words[max(i-1, 0)])
+		case w == ")":
+			calls = calls[:max(len(calls)-1, 0)]
+		case w == "," || i+1 < len(words) && words[i+1] == "(":
+		case slices.ContainsFunc(calls, func(c string) bool { return c == "INPUT" || c == "GROUP" }):
+			if err := in.readNested(file, filepath.Dir(path), strings.Trim(w, `"`)); err != nil {
 				return err
-			}
-		case objfile.IsArchive(data):
-			a, err := objfile.ParseArchive(name, data)
-			if err != nil {
-				return err
-			}
-			for _, m := range a.Members {
-				if objfile.FileType(m.Data) == objfile.ET_REL {
-					if err := in.pinNames(name, m.Data); err != nil {
-						return err
-					}
-				}
 			}
 		}
 	}
 	return nil
+}
+
+// readNested opens one file that a script names, looked for in the script's
+// folder and where libraries are.
+func (in *inputs) readNested(file *inputFile, dir, name string) error {
+	path := ""
+	if lib, ok := strings.CutPrefix(name, "-l"); ok {
+		path = in.cl.findLibrary(&Input{Library: lib}, in.dirs())
+	} else if filepath.IsAbs(name) {
+		for _, p := range []string{in.cl.Sysroot + name, name} {
+			if path == "" && exists(p) {
+				path = p
+			}
+		}
+	} else {
+		path = in.cl.findLibrary(&Input{Library: ":" + name}, append([]string{dir}, in.dirs()...))
+	}
+	if path == "" {
+		in.unknown = true
+		return nil
+	}
+	if in.libs[path] {
+		return nil
+	}
+	in.libs[path] = true
+	b, err := mapFile(resolve(in.cl.Dir, path))
+	if err != nil {
+		return err
+	}
+	nested := inputFile{input: &Input{Path: path, Group: file.input.Group}}
+	switch {
+	case objfile.FileType(b) == objfile.ET_DYN:
+		err = in.readShared(&nested, path, b)
+	case objfile.IsArchive(b):
+		if nested.archive, err = objfile.ParseArchive(path, b); err != nil {
+			return err
+		}
+		if err = in.readMembers(&nested); err != nil {
+			return err
+		}
+		for _, m := range nested.archive.Members {
+			if objfile.FileType(m.Data) == objfile.ET_REL {
+				if err := in.pinNames(path, m.Data); err != nil {
+					return err
+				}
+			}
+		}
+	case objfile.FileType(b) == objfile.ET_REL:
+		err = in.pinNames(path, b)
+	default:
+		in.unknown = true
+	}
+	file.nested = append(file.nested, nested)
+	return err
 }
 
 // stripComments removes the comments of a linker script.
@@ -262,6 +304,10 @@ func (in *inputs) resolverInputs() []merge.Input {
 	for i := range in.files {
 		f := &in.files[i]
 		out = append(out, merge.Input{File: f.object, Members: f.members, Whole: f.input.WholeArchive, Group: f.input.Group, Shared: f.shared})
+		for k := range f.nested {
+			n := &f.nested[k]
+			out = append(out, merge.Input{Members: n.members, Group: n.input.Group, Shared: n.shared})
+		}
 	}
 	return out
 }
