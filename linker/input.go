@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"leanlink/merge"
@@ -17,6 +18,7 @@ import (
 type inputs struct {
 	cl     *CommandLine
 	files  []inputFile
+	start  []*objfile.File // what the driver adds before them
 	wanted map[string]bool // names that something outside the objects refers to
 	// pinAll: some input could name anything.
 	pinAll bool
@@ -65,7 +67,16 @@ func mapFile(path string) ([]byte, error) {
 // or shared object is left alone.
 func readInputs(cl *CommandLine, real *Linker) (*inputs, error) {
 	in := &inputs{cl: cl, wanted: map[string]bool{}, libs: map[string]bool{}}
-	in.dirs = func() []string { return append(append([]string{}, cl.LibraryPaths...), real.searchDirs(cl)...) }
+	in.dirs = sync.OnceValue(func() []string { return append(append([]string{}, cl.LibraryPaths...), real.searchDirs(cl)...) })
+	var err error
+	if in.start, err = startFiles(cl, in.dirs()); err != nil {
+		return nil, err
+	}
+	for _, f := range in.start {
+		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
+			in.wanted[f.SymbolName(i)] = true
+		}
+	}
 	for k := range cl.Inputs {
 		file := inputFile{input: &cl.Inputs[k]}
 		if err := in.open(&file); err != nil {
@@ -300,7 +311,10 @@ func isMetadata(member string) bool { return filepath.Base(member) == "lib.rmeta
 
 // resolverInputs is the form in which symbol resolution wants the inputs.
 func (in *inputs) resolverInputs() []merge.Input {
-	out := make([]merge.Input, 0, len(in.files))
+	out := make([]merge.Input, 0, len(in.start)+len(in.files))
+	for _, f := range in.start {
+		out = append(out, merge.Input{File: f})
+	}
 	for i := range in.files {
 		f := &in.files[i]
 		out = append(out, merge.Input{File: f.object, Members: f.members, Whole: f.input.WholeArchive, Group: f.input.Group, Shared: f.shared})
