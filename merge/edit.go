@@ -316,12 +316,14 @@ func (e *editor) detach(section uint32) {
 // a jump the frame is as it was at the call.
 func (e *editor) thunks() error {
 	f := e.o.File
+	jumps := false
 	for i := range f.Sections {
 		id := e.o.Base + SecID(i)
 		t := e.p.Thunks[id]
 		if t == nil {
 			continue
 		}
+		jumps = true
 		m, err := e.mark(e.p.Leader[id])
 		if err != nil {
 			return err
@@ -364,6 +366,44 @@ func (e *editor) thunks() error {
 				e.edit.Patch(eh.Section, fde.LSDA, make([]byte, fde.LSDASize))
 			}
 			e.edit.Patch(eh.Section, fde.InstrOff, make([]byte, fde.End-fde.InstrOff))
+		}
+	}
+	if jumps {
+		return e.forget()
+	}
+	return nil
+}
+
+// forget makes debug information say of functions that only jump on what it
+// says of dead ones: it is that of bodies which are gone, and longer than the
+// jumps, so that it would lie about what comes behind them. A hidden weak
+// symbol that nobody defines is 0 in such sections, which debuggers ignore, or
+// lld's mark for what is dead.
+func (e *editor) forget() error {
+	f := e.o.File
+	var gone uint32
+	for i := range f.Sections {
+		if s := &f.Sections[i]; s.Flags&objfile.SHF_ALLOC != 0 || s.Rel == 0 || s.MultiRel || !strings.HasPrefix(s.Name, ".debug_") {
+			continue
+		}
+		rs := f.Relocs(uint32(i))
+		for k := range rs.Len() {
+			r := rs.At(k)
+			if r.Sym >= f.NumSymbols {
+				return f.ErrorAt(uint32(i), r.Offset, "a relocation names a symbol that does not exist")
+			}
+			if s := f.Symbol(r.Sym); !s.Defined() || e.p.Thunks[e.o.Base+SecID(s.Section)] == nil {
+				continue
+			}
+			if gone == 0 {
+				var err error
+				gone, err = e.edit.AddSymbol("leanlink$gone", objfile.Symbol{Bind: objfile.STB_WEAK, Other: objfile.STV_HIDDEN})
+				if err != nil {
+					return err
+				}
+			}
+			r.Sym = gone
+			e.edit.SetReloc(uint32(i), k, r)
 		}
 	}
 	return nil

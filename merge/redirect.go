@@ -43,7 +43,7 @@ func (p *Plan) redirectable(o *Object, i uint32, rs objfile.Relocs, r objfile.Re
 		// The value would have to go to the addend: which with SHT_REL lies
 		// in an instruction that may have no room for it, and of which
 		// nothing is known in code that the linker still shortens.
-		if !rs.Rela || code && l.Arch.Relaxes {
+		if !rs.Rela || code && l.shrinks(o, s.Section) {
 			return false
 		}
 	}
@@ -58,6 +58,18 @@ func (p *Plan) redirectable(o *Object, i uint32, rs objfile.Relocs, r objfile.Re
 		}
 	}
 	return true
+}
+
+// shrinks reports whether linkers may shorten the code of a section: some
+// instruction has a hint that says so.
+func (l *Link) shrinks(o *Object, section uint32) bool {
+	rs := o.File.Relocs(section)
+	for k := range rs.Len() {
+		if l.Arch.Relaxes && l.Arch.Reloc(rs.At(k).Type).Kind == objfile.RelHint {
+			return true
+		}
+	}
+	return false
 }
 
 // settle takes back the folding of sections that something kept names in a

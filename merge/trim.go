@@ -1,0 +1,110 @@
+package merge
+
+import (
+	"bytes"
+	"fmt"
+	"sort"
+
+	"leanlink/objfile"
+)
+
+// Trims make new objects of those of a link, before anything else is decided
+// about it: what a program does not need is cut out of the sections that have
+// it, with the relocations that kept other things alive. A link of the new
+// objects is then made as any other, and reachability finds what nothing
+// refers to any more.
+
+// Trim says what is to be cut.
+type Trim struct {
+	// Trap: the panic entry points of the standard library become traps.
+	Trap bool
+}
+
+// Any reports whether there is anything to do.
+func (t Trim) Any() bool { return t != Trim{} }
+
+// Cut is what a trim did to a section.
+type Cut uint8
+
+// The cuts.
+const (
+	CutNone Cut = iota
+	CutTrap     // the function's body is a trap
+)
+
+// Trimmed is what Link.Trim made.
+type Trimmed struct {
+	// Files are the objects in link order, new ones where Cuts has an entry.
+	Files []*objfile.File
+	// Cuts says what was done, by object and section; the places of objects
+	// that were not changed are nil.
+	Cuts [][]Cut
+	// Missing lists, for each trim by its key in the config, what it looked
+	// for and the standard library in use does not have.
+	Missing map[string][]string
+	// Traps is the number of functions that became traps.
+	Traps int
+}
+
+// TrimError says why a trim can't be had in a link.
+type TrimError struct {
+	Key string // of the config
+	Why string
+}
+
+// Error is the key and the reason.
+func (e *TrimError) Error() string { return e.Key + ": " + e.Why }
+
+// trimmer is the state of Link.Trim; the edits and cuts are indexed by object.
+type trimmer struct {
+	l     *Link
+	edits []*objfile.Edit
+	out   *Trimmed
+}
+
+// Trim makes the trims. The link itself stays as it is: the result's files
+// are for a new one. An error says that a trim can't be made in this link.
+func (l *Link) Trim(t Trim) (*Trimmed, error) {
+	x := &trimmer{l: l, edits: make([]*objfile.Edit, len(l.Objects))}
+	x.out = &Trimmed{Cuts: make([][]Cut, len(l.Objects)), Missing: map[string][]string{}}
+	if t.Trap {
+		if err := x.traps(); err != nil {
+			return nil, err
+		}
+	}
+	for i, o := range l.Objects {
+		f := o.File
+		if e := x.edits[i]; e != nil {
+			var b bytes.Buffer
+			if _, err := e.Write(&b); err != nil {
+				return nil, err
+			}
+			var err error
+			if f, err = objfile.Parse(f.Name, b.Bytes()); err != nil {
+				return nil, fmt.Errorf("a trimmed object is not understood: %w", err)
+			}
+		}
+		x.out.Files = append(x.out.Files, f)
+	}
+	return x.out, nil
+}
+
+// edit is the edit of an object.
+func (x *trimmer) edit(o *Object) *objfile.Edit {
+	if x.edits[o.index] == nil {
+		x.edits[o.index] = objfile.NewEdit(o.File)
+		x.out.Cuts[o.index] = make([]Cut, len(o.File.Sections))
+	}
+	return x.edits[o.index]
+}
+
+// Replace puts a trimmed object in the place of an extracted member's.
+func (m *Member) Replace(f *objfile.File) { m.file = f }
+
+// missing notes what a trim did not find.
+func (x *trimmer) missing(key string, names []string) {
+	if len(names) > 0 {
+		sort.Strings(names)
+		x.out.Missing[key] = names
+	}
+}
