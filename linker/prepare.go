@@ -37,6 +37,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if reason := unsuited(cl); reason != "" {
 		return unchanged(reason)
 	}
+	if err := p.decideTrims(real, NewEnvironment()); err != nil {
+		return nil, err
+	}
 	cl.FindLibraries(real)
 	var err error
 	if p.script, err = readScripts(cl); err != nil {
@@ -45,7 +48,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if p.script != nil && p.script.byFile {
 		return unchanged("a linker script chooses by file names")
 	}
-	if p.in, err = readInputs(cl); err != nil {
+	if p.in, err = readInputs(cl, real); err != nil {
 		return nil, err
 	}
 	// Each input is now open and its format known; archives are not yet
@@ -80,7 +83,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err := p.keepRecord(plan, dir); err != nil {
 		return nil, err
 	}
-	return &Prepared{Args: args}, nil
+	return &Prepared{Args: append(args, p.linkerFlags()...)}, nil
 }
 
 // preparation is what the phases of Prepare share.
@@ -92,6 +95,7 @@ type preparation struct {
 	in     *inputs
 	// rewritten says which objects were changed; indexed in link order.
 	rewritten []bool
+	trims     trims
 }
 
 // unsuited says why a link can't be made smaller, "" if it can.
@@ -243,12 +247,7 @@ func addsLibraries(cl *CommandLine) bool {
 	if cl.Style != StyleCC {
 		return false
 	}
-	for _, a := range cl.Args {
-		if a == "-nodefaultlibs" || a == "-nostdlib" {
-			return false
-		}
-	}
-	return true
+	return !hasOption(cl, "-nodefaultlibs") && !hasOption(cl, "-nostdlib")
 }
 
 // isRustName recognises mangled Rust names, legacy and v0.

@@ -204,6 +204,7 @@ func (d *decoder) report() *Report {
 		*s = d.text(*s)
 	}
 	m.Keep = d.texts(m.Keep)
+	m.Trims = d.texts(m.Trims)
 	o := &f.Output
 	r.Output = Output{Name: d.text(o.Name), Size: o.Size, Alloc: o.Alloc, BuildID: d.text(o.BuildID), SHA256: d.text(o.SHA256),
 		Stripped: o.Stripped, Mapped: o.Mapped, Sections: o.Sections}

@@ -71,6 +71,7 @@ type Modes struct {
 	Profile string   // Cargo's profile folder: "release", "debug", …; "" if unknown
 	Package string   // CARGO_PKG_NAME or, without it, CARGO_CRATE_NAME; "" if unknown
 	Keep    []string // the config's keep patterns
+	Trims   []string // what the config's trims did, or why they did not apply; empty without any
 }
 
 // InputFate says what was done with an input file.

@@ -19,6 +19,9 @@ func Summary(w io.Writer, r *Report) error {
 		}
 	}
 	fmt.Fprintf(b, "%s: %s\n\n", r.Output.Name, strings.Join(how, ", "))
+	for _, t := range m.Trims {
+		fmt.Fprintf(b, "trim %s\n", t)
+	}
 	fmt.Fprintf(b, "%-8s %12s %12s %8s\n", "", "before", "after", "change")
 	t := &r.Totals
 	for k := range NumKinds {

@@ -186,7 +186,7 @@ func WriteMarkdown(w io.Writer, tables []*Table) error {
 					case text == "":
 					case row.Kind == RowTotal:
 						text = "**" + text + "**"
-					case col.Kind == ColumnName && row.Kind == RowPlain:
+					case col.Key == "name" && row.Kind == RowPlain:
 						text = "`" + strings.ReplaceAll(cellText(row.Cells[c], col.Kind), "`", "'") + "`"
 						text = strings.ReplaceAll(text, "|", "\\|")
 					}

@@ -13,6 +13,7 @@ type group struct {
 	all     uint64         // bytes of all of them, as they came
 	left    uint64         // bytes of those that are still in the output
 	most    uint64         // bytes of the largest that is still there
+	jumps   uint64         // bytes of those that are jumps now
 	kept    int            // how many are still there
 }
 
@@ -20,7 +21,7 @@ type group struct {
 func (g *group) saved() uint64 { return g.all - g.left }
 
 // more returns the bytes that one copy for all would take away besides.
-func (g *group) more() uint64 { return g.left - g.most }
+func (g *group) more() uint64 { return g.left - g.most - g.jumps }
 
 // groupsOf collects groups of live sections by a number each has.
 func (z *Sizes) groupsOf(number func(*Section) uint32, o *ViewOptions) []*group {
@@ -43,7 +44,11 @@ func (z *Sizes) groupsOf(number func(*Section) uint32, o *ViewOptions) []*group 
 		if s.InOutput() {
 			left := s.After() + s.AfterFDE()
 			g.left += left
-			g.most = max(g.most, left)
+			if s.Fate == FateThunk {
+				g.jumps += left
+			} else {
+				g.most = max(g.most, left)
+			}
 			g.kept++
 		}
 	}
@@ -140,7 +145,7 @@ func (z *Sizes) Dup(o *ViewOptions) []*Table {
 	z.sort(t, o)
 	t.Limit(o.Rows)
 	fixEach(t, "each")
-	t.total(fmt.Sprintf("%s groups", thousands(uint64(len(groups)))))
+	t.total(countOf(len(groups), "group"))
 	fixEach(t, "each")
 	t.note("Folding them saved %s bytes; %s more are still there twice.", thousands(saved), thousands(more))
 	return []*Table{t}
@@ -197,7 +202,7 @@ func (z *Sizes) Near(o *ViewOptions) []*Table {
 	}
 	z.sort(t, o)
 	t.Limit(o.Rows)
-	t.total(fmt.Sprintf("%s groups", thousands(uint64(len(near)))))
+	t.total(countOf(len(near), "group"))
 	fixEach(t, "each")
 	t.note("One body that takes what differs as an argument would save at most %s bytes, less what passing it costs.", thousands(more))
 	return []*Table{t}
@@ -341,6 +346,13 @@ func (z *Sizes) Dropped(o *ViewOptions) []*Table {
 	}
 	z.sort(t, o)
 	t.Limit(o.Rows)
+	var listed uint64
+	for _, c := range crates {
+		listed += c.bytes
+	}
+	if o.Filter == nil && listed < r.Totals.DroppedBytes {
+		t.Rows = append(t.Rows, Row{[]any{r.Totals.DroppedBytes - listed, nil, nil, nil, "small ones that the report leaves out to stay small itself"}, RowRest})
+	}
 	t.total("all")
 	for _, name := range sortedNames(crates) {
 		byCrate.add(crates[name].bytes, crates[name].count, name)
@@ -349,8 +361,13 @@ func (z *Sizes) Dropped(o *ViewOptions) []*Table {
 	byCrate.Limit(o.Rows)
 	byCrate.total("all")
 	byCrate.note("Any linker that collects unused sections (--gc-sections, which rustc passes) leaves them out; they cost time, not size.")
-	if slices.Contains(r.Omitted, OmitDropped) {
-		t.note("The report leaves out the names of dropped sections to stay small.")
-	}
 	return []*Table{t, byCrate}
+}
+
+// countOf is "1 group", "2 groups".
+func countOf(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return thousands(uint64(n)) + " " + what
 }

@@ -154,3 +154,7 @@ func (z *Sizes) sectionTitle(i SectionIndex, o *ViewOptions) string {
 	}
 	return s.Name
 }
+
+// CrateOf returns the crate that an item counts for: "std" for the standard
+// library's unless they are to be told apart, in brackets what is no crate's.
+func (z *Sizes) CrateOf(it *Item, o *ViewOptions) string { return z.crate(it, o) }

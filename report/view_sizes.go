@@ -18,7 +18,8 @@ import (
 // lies if it has a name. Constants without a name lie somewhere in their
 // output section: how many bytes they are is exact all the same.
 type Sizes struct {
-	Path   string  // the file, as messages name it
+	Path   string  // the file
+	Title  string  // what views call it; "" is the file's name
 	Report *Report // nil for a file without one
 	Layout *Layout // nil for a report without its file
 	Items  []Item  // their Bytes add up to FileSize
@@ -29,8 +30,10 @@ type Sizes struct {
 	Stripped bool   // there is no symbol table, so what is unnamed stays so
 	Sections []string
 
-	names map[string]string // mangled to demangled
-	std   map[string]bool   // crates that only rustc brought along; made by isStd
+	names     map[string]string // mangled to demangled
+	graph     *graph            // made by outputGraph
+	locations *panicLocations   // made by Panics
+	std       map[string]bool   // crates that only rustc brought along; made by isStd
 }
 
 // Item is a run of bytes with one owner.
@@ -133,7 +136,13 @@ func looksLikeReport(path string) (bool, error) {
 	if n == 0 {
 		return false, fmt.Errorf("%s: the file is empty", path)
 	}
-	return n >= 2 && (head[0] == 0x1f && head[1] == 0x8b || head[0] == '{'), nil
+	if string(head[:n]) == "\x7fELF" {
+		return false, nil
+	}
+	if head[0] == 0x1f || head[0] == '{' {
+		return true, nil
+	}
+	return false, fmt.Errorf("%s: neither an ELF file nor a report of leanlink", path)
 }
 
 // fromLayout makes items of a file's ranges, with the report's help.
@@ -316,6 +325,7 @@ func (z *Sizes) mergeUnnamed() {
 		section     int32
 		crate, for_ string
 		what        string
+		loaded      bool
 	}
 	at := make(map[key]int)
 	out := z.Items[:0]
@@ -324,7 +334,7 @@ func (z *Sizes) mergeUnnamed() {
 			out = append(out, it)
 			continue
 		}
-		k := key{it.Label, it.Section, it.Crate, it.For, it.What}
+		k := key{it.Label, it.Section, it.Crate, it.For, it.What, it.Memory > 0}
 		if i, ok := at[k]; ok {
 			out[i].Bytes += it.Bytes
 			out[i].Memory += it.Memory
@@ -545,6 +555,9 @@ func (p *placement) section(i SectionIndex, names []string, labels map[int32]Lab
 
 // File returns the name of the file for titles.
 func (z *Sizes) File() string {
+	if z.Title != "" {
+		return z.Title
+	}
 	if z.Layout == nil && z.Report != nil && z.Report.Output.Name != "" {
 		return z.Report.Output.Name
 	}

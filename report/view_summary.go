@@ -37,7 +37,12 @@ func (z *Sizes) savings() *Table {
 		after += a[k]
 	}
 	t.Rows = append(t.Rows, Row{[]any{"total", before, after, int64(after) - int64(before), share(after, max(before, 1)) - 1}, RowTotal})
-	live := uint64(len(r.Sections)) - uint64(r.Totals.Dropped)
+	live := uint64(0)
+	for i := range r.Sections {
+		if r.Sections[i].Live() {
+			live++
+		}
+	}
 	switch {
 	case r.Modes.Fold == "off":
 		t.note("Folding is off (fold = \"off\"): nothing was folded.")

@@ -175,3 +175,6 @@ func share(part, whole uint64) float64 {
 	}
 	return float64(part) / float64(whole)
 }
+
+// Thousands writes 1234567 as 1,234,567.
+func Thousands(n uint64) string { return thousands(n) }

@@ -180,6 +180,9 @@ func encode(r *Report, omit omission) []byte {
 		e.text("profile", m.Profile)
 		e.text("package", m.Package)
 		e.texts("keep", m.Keep)
+		if len(m.Trims) > 0 {
+			e.texts("trims", m.Trims)
+		}
 	})
 	e.object("output", func() {
 		o := &r.Output

@@ -2,7 +2,7 @@
 // small Rust, C and assembly inputs, link them plainly and through leanlink with
 // every linker there is, run what came out and compare.
 //
-// Nothing here imports leanlink's packages. The tests see what a user sees: a
+// Nothing here uses leanlink's packages. The tests see what a user sees: a
 // program named leanlink, the linkers, and the binaries they make. They use their
 // own measure of size and their own reading of symbols, so that a mistake in
 // leanlink's ELF code cannot hide itself.

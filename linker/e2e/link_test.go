@@ -20,25 +20,26 @@ const outputMark = "@OUTPUT@"
 
 // keepLink is what the test binary does when rustc calls it as its linker: keep
 // a copy of what goes away after the link (rustc's temporary objects) and the
-// command line, then link as usual. One compilation then serves for all linkers
-// and modes.
+// command line, then link as usual, with $KEEPLINK_DRIVER or cc. One compilation
+// then serves for all linkers and modes.
 func keepLink() {
-	if err := keep(os.Getenv("KEEPLINK_CASE"), os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "keeplink:", err)
-		os.Exit(1)
+	// Cargo links build scripts too, some at the same time.
+	wanted := os.Getenv("KEEPLINK_CRATE") == os.Getenv("CARGO_CRATE_NAME")
+	if dir := os.Getenv("KEEPLINK_CASE"); dir != "" && wanted {
+		if err := keep(dir, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "keeplink:", err)
+			os.Exit(1)
+		}
 	}
-	cc, err := exec.LookPath("cc")
+	driver, err := exec.LookPath(envOr("KEEPLINK_DRIVER", "cc"))
 	if err == nil {
-		err = syscall.Exec(cc, append([]string{"cc"}, os.Args[1:]...), os.Environ())
+		err = syscall.Exec(driver, append([]string{driver}, os.Args[1:]...), os.Environ())
 	}
 	fmt.Fprintln(os.Stderr, "keeplink:", err)
 	os.Exit(1)
 }
 
 func keep(dir string, args []string) error {
-	if dir == "" {
-		return fmt.Errorf("KEEPLINK_CASE is not set")
-	}
 	if err := os.MkdirAll(filepath.Join(dir, "in"), 0o755); err != nil {
 		return err
 	}

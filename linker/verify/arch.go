@@ -15,12 +15,16 @@ type arch struct {
 	form func(typ uint32) form
 	// field is how many bytes a relocation of the type covers, and which of their bits it leaves alone, read from b.
 	field func(typ uint32, b []byte) (n int, rest uint64)
-	// bias is what the addend of a relocation in code falls short of the place that the instruction means.
-	bias func(typ uint32) int64
+	// bias is what the addend of a relocation in code falls short of the place that the instruction means; not ok where
+	// the relocation does not say what that is.
+	bias func(typ uint32) (n int64, ok bool)
 	// relative says that a relocation of the type in data holds a distance, as in jump tables.
 	relative func(typ uint32) bool
 	// range_ is the length of code that a frame description covers, where relocations say it; nil where they never do.
 	range_ func(s *section, f fdeFields, size uint64) uint64
+	// internal says that a relocation of the type names another instruction of its section, not a target; nil where none
+	// does.
+	internal func(typ uint32) bool
 	// decode says where the field of a relocation leads in the output.
 	decode func(v *checker, c *site) decoded
 	// call says that a relocation in code does nothing but call or jump to its target.
@@ -33,6 +37,10 @@ type arch struct {
 	jump func(o *output, addr uint64, original []byte) (target uint64, size uint64, ok bool)
 	// veneer follows a range extension that the linker put between a branch and its target; nil where there are none.
 	veneer func(o *output, addr uint64) (target uint64, ok bool)
+	// exidx is the type of sections with ARM unwind entries, 0 where there are none.
+	exidx uint32
+	// elastic says that a relocation of the type lets the linker shorten the section; nil where none does.
+	elastic func(typ uint32) bool
 	// codeMask clears what a code address holds beside the address (bit 0 on Thumb).
 	codeMask uint64
 }
@@ -93,4 +101,18 @@ type decoded struct {
 	bare    bool   // read from a word that the dynamic linker leaves alone
 	relaxed bool   // the linker rewrote the instruction
 	bad     string // why the bytes are not what any linker may make of the original
+}
+
+// partner is the nearest relocation of the section, within what one function needs, that is the other half of the one
+// at hand, or nil.
+func partner(c *site, other func(*reloc) bool) *reloc {
+	const far = 64
+	for n := 1; n <= far; n++ {
+		for _, i := range [2]int{c.i + n, c.i - n} {
+			if i >= 0 && i < len(c.sec.relocs) && other(&c.sec.relocs[i]) {
+				return &c.sec.relocs[i]
+			}
+		}
+	}
+	return nil
 }

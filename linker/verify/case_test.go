@@ -54,8 +54,8 @@ func members(t testing.TB, path string, data []byte) []caseFile {
 	return list
 }
 
-// extract leaves out the archive members that no symbol needs, as linkers do.
-func extract(t testing.TB, files []caseFile) []Object {
+// extract leaves out the archive members that no symbol needs, as linkers do; roots are needed from the start.
+func extract(t testing.TB, files []caseFile, roots ...string) []Object {
 	t.Helper()
 	type symbols struct{ defined, undefined []string }
 	all := make([]symbols, len(files))
@@ -79,6 +79,9 @@ func extract(t testing.TB, files []caseFile) []Object {
 		}
 	}
 	needed, defined := map[string]bool{"main": true, "_start": true}, map[string]bool{}
+	for _, n := range roots {
+		needed[n] = true
+	}
 	in := make([]bool, len(files))
 	for changed := true; changed; {
 		changed = false
@@ -132,7 +135,17 @@ func capturedClaim(t testing.TB, dir, output string) *Claim {
 		}
 		files = append(files, members(t, filepath.Base(arg), data)...)
 	}
-	return &Claim{Output: output, Objects: extract(t, files), GC: true, Mode: "safe"}
+	var roots []string // what a linker script asks for is not in the arguments, but it is in the output
+	if e, err := elf.Open(output); err == nil {
+		list, _ := e.Symbols()
+		for _, y := range list {
+			if elf.ST_BIND(y.Info) != elf.STB_LOCAL && y.Section != elf.SHN_UNDEF {
+				roots = append(roots, y.Name)
+			}
+		}
+		e.Close()
+	}
+	return &Claim{Output: output, Objects: extract(t, files, roots...), GC: true, Mode: "safe"}
 }
 
 // TestCaptured checks a captured link that the environment names, for finding false alarms in real programs:

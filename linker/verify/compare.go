@@ -22,10 +22,22 @@ type difference struct {
 // compare holds the section's bytes at base against the original's, field by field, and calls visit with what each
 // relocated field leads to. It returns the first difference, or nil.
 func (v *checker) compare(s *section, base uint64, visit func(i int, d *decoded)) *difference {
+	if s.outside {
+		return nil
+	}
 	if s.typ == uint32(elf.SHT_NOBITS) {
 		return v.compareZero(s, base)
 	}
+	if s.elastic {
+		if v.out.section(base) == nil {
+			return &difference{-1, fmt.Sprintf("should be at 0x%x, which is not in the output", base)}
+		}
+		return nil
+	}
 	out, zero, ok := v.out.at(base, s.size)
+	if zero && allZero(s.data) && len(s.relocs) == 0 {
+		return nil // a script put it where nothing is loaded
+	}
 	if s.size > 0 && (!ok || zero) {
 		return &difference{-1, fmt.Sprintf("should be at 0x%x, where the output has no %d bytes", base, s.size)}
 	}
@@ -114,15 +126,25 @@ func (v *checker) process(s *section) {
 	}
 	s.done = true
 	if s.doubtful {
-		what := difference{-1, "is not what it should be"}
-		if d := v.compare(s, s.addr, nil); d != nil && s.fate != Thunk {
-			what = *d
+		d := &difference{-1, "is not what it should be"}
+		if s.fate == Thunk {
+			b := v.out.tail(s.addr)
+			d = &difference{0, fmt.Sprintf("should be a jump to %s, but 0x%x holds %x", s.leader.where(), s.addr, b[:min(9, len(b))])}
+		} else if e := v.compare(s, s.addr, nil); e != nil {
+			d = e
 		}
-		v.fail(s, what.off, "%s (placed by %s)", what.what, s.why)
+		v.fail(s, d.off, "%s (placed by %s)", d.what, s.why)
 		return
 	}
 	if s.fate == Thunk {
 		v.processThunk(s)
+		return
+	}
+	if s.outside {
+		return
+	}
+	if s.elastic {
+		v.res.Elastic++
 		return
 	}
 	v.res.Sections++
@@ -151,6 +173,7 @@ func (v *checker) process(s *section) {
 	for _, f := range s.fdes {
 		v.checkFDE(f)
 	}
+	v.checkExidx(s)
 }
 
 // checkDynamic: a dynamic relocation where the original has none would change bytes after the fact.
@@ -172,9 +195,7 @@ func (v *checker) checkDynamic(s *section) {
 func (v *checker) processThunk(s *section) {
 	to, size, ok := v.arch.jump(v.out, s.addr, s.data)
 	if !ok {
-		b := v.out.tail(s.addr)
-		v.fail(s, 0, "should be a jump to %s, but 0x%x holds %x", s.leader.where(), s.addr, b[:min(9, len(b))])
-		return
+		return // placed by something that it does not look like: reported
 	}
 	v.res.Thunks++
 	v.settle(use{from: s, off: int64(size) - 4, index: -1, target: &target{kind: toSection, sec: s.leader, local: true}, call: true,

@@ -234,7 +234,8 @@ func parseCIE(data []byte, e record, word uint64) (*cie, error) {
 
 // fdeFields is where the fields of an FDE lie and what the plain ones hold.
 type fdeFields struct {
-	pcAt, lsdaAt uint64 // lsdaAt is 0 without the field
+	pcAt, sizeAt uint64
+	lsdaAt       uint64 // 0 without the field
 	pc, size     uint64
 	lsda         uint64
 	rows         []byte
@@ -244,6 +245,7 @@ func parseFDE(data []byte, e record, c *cie, word uint64) (fdeFields, error) {
 	r := reader{b: data[:e.end], pos: e.body}
 	f := fdeFields{pcAt: r.pos}
 	f.pc = r.pointer(c.fdeEnc, word)
+	f.sizeAt = r.pos
 	f.size = r.pointer(c.fdeEnc&encFormat, word)
 	if c.fdeEnc&encFormat == 11 {
 		f.size = uint64(uint32(f.size))
@@ -493,7 +495,8 @@ func (v *checker) frameUse(f *fde, r *reloc, addr uint64, as string, is, was byt
 func (v *checker) checkThunkFrames(s *section, size uint64) {
 	for _, f := range v.outFDEs[s.addr] {
 		f.matched = true
-		if f.size != size || len(f.rows) != 0 || f.lsda != 0 {
+		initial := len(s.fdes) == 0 || f.cie.same(s.fdes[0].cie)
+		if f.size != size || len(f.rows) != 0 || f.lsda != 0 || !initial {
 			v.fail(s, 0, "the jump at 0x%x has a frame description of more than a jump", s.addr)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 func (v *checker) checkLegality() {
 	v.markExports()
 	for _, s := range v.sections {
-		if s.located || s.fate == Folded || s.fate == Thunk {
+		if s.located || s.fate == Folded || s.fate == Thunk || s.alloc() && !s.discarded && initName(s.name) {
 			v.markReferences(s)
 		}
 	}
@@ -44,20 +44,21 @@ func (v *checker) markExports() {
 // offsetIn is where in its target a reference means; known is false for a distance in data, which does not say.
 func (v *checker) offsetIn(s *section, r *reloc) (off int64, known bool) {
 	t := &s.obj.targets[r.sym]
-	off = int64(t.value) + r.addend
+	off, known = int64(t.value)+r.addend, !v.arch.relative(r.typ)
 	if s.code() {
-		off += v.arch.bias(r.typ)
-		if t.sec != nil && t.sec.code() {
-			off &= int64(v.arch.codeMask)
+		if bias, ok := v.arch.bias(r.typ); ok {
+			off, known = off+bias, true
 		}
-		return off, true
 	}
-	return off & int64(v.arch.codeMask), !v.arch.relative(r.typ)
+	if t.sec != nil && t.sec.code() {
+		off &= int64(v.arch.codeMask)
+	}
+	return off, known
 }
 
 // markReferences notes what each reference of a live section does with the function that it refers to.
 func (v *checker) markReferences(s *section) {
-	if nameClass(s.name) == ".gcc_except_table" || s.name == ".eh_frame" || strings.HasPrefix(s.name, ".ARM.ex") {
+	if nameClass(s.name) == ".gcc_except_table" || s.table() || nameClass(s.name) == ".ARM.extab" {
 		return // landing pads and frames name code that no program can ask them for
 	}
 	var vtable, asked bool
@@ -68,7 +69,7 @@ func (v *checker) markReferences(s *section) {
 	for i := range s.relocs {
 		r := &s.relocs[i]
 		t := &s.obj.targets[r.sym]
-		if t.kind != toSection || !t.sec.code() || v.arch.form(r.typ) == formNone {
+		if t.kind != toSection || !t.sec.code() || v.arch.form(r.typ) == formNone || v.arch.internal != nil && v.arch.internal(r.typ) {
 			continue
 		}
 		to := t.sec
@@ -77,7 +78,7 @@ func (v *checker) markReferences(s *section) {
 			continue
 		}
 		off, known := v.offsetIn(s, r)
-		if known && off != 0 && !startsFunction(to, uint64(off)) {
+		if known && off != 0 && !v.startsFunction(to, uint64(off)) {
 			continue // a label inside: the address of no function
 		}
 		if table == to {
@@ -99,9 +100,9 @@ func (v *checker) markReferences(s *section) {
 }
 
 // startsFunction says that a symbol for a function has that offset.
-func startsFunction(s *section, off uint64) bool {
+func (v *checker) startsFunction(s *section, off uint64) bool {
 	for _, i := range s.syms {
-		if y := &s.obj.symbols[i]; y.value == off && (y.kind() == elf.STT_FUNC || y.kind() == elf.STT_GNU_IFUNC) {
+		if y := &s.obj.symbols[i]; y.value&v.arch.codeMask == off && (y.kind() == elf.STT_FUNC || y.kind() == elf.STT_GNU_IFUNC) {
 			return true
 		}
 	}
@@ -111,22 +112,28 @@ func startsFunction(s *section, off uint64) bool {
 // jumpTable is the function that s is a jump table of, or nil: all of s is places in that one function, which refers to
 // s; distances, or addresses not all of which are the function's own.
 func (v *checker) jumpTable(s *section) *section {
-	if len(s.relocs) == 0 {
-		return nil
-	}
-	fn := s.obj.targets[s.relocs[0].sym].sec
-	if fn == nil || !fn.code() || fn.obj != s.obj {
-		return nil
-	}
+	var fn *section
 	inside := false
 	for i := range s.relocs {
 		r := &s.relocs[i]
 		t := &s.obj.targets[r.sym]
-		if t.kind != toSection || t.sec != fn {
+		if t.kind != toSection || t.sec != s && !t.sec.code() {
+			return nil
+		}
+		if t.sec == s {
+			continue // what a distance is counted from
+		}
+		if fn == nil {
+			fn = t.sec
+		}
+		if t.sec != fn {
 			return nil
 		}
 		off, _ := v.offsetIn(s, r)
 		inside = inside || v.arch.relative(r.typ) || off != 0
+	}
+	if fn == nil || fn.obj != s.obj {
+		return nil
 	}
 	for i := range fn.relocs {
 		if t := &fn.obj.targets[fn.relocs[i].sym]; inside && t.kind == toSection && t.sec == s {
@@ -160,7 +167,7 @@ func (v *checker) vtable(s *section) bool {
 		if n, _ := v.arch.field(r.typ, s.data[r.off:]); uint64(n) != w || r.off%w != 0 || r.off == w || r.off == 2*w {
 			return false
 		}
-		name := functionName(&s.obj.targets[r.sym], r.addend)
+		name := v.functionName(&s.obj.targets[r.sym], r.addend)
 		switch {
 		case r.off != 0:
 			method = method || traitMethod(name)
@@ -174,7 +181,7 @@ func (v *checker) vtable(s *section) bool {
 }
 
 // functionName is the name of the function that a reference means.
-func functionName(t *target, addend int64) string {
+func (v *checker) functionName(t *target, addend int64) string {
 	if t.kind == toUndefined {
 		return t.def.name
 	}
@@ -182,7 +189,7 @@ func functionName(t *target, addend int64) string {
 		return ""
 	}
 	for _, i := range t.sec.syms {
-		if y := &t.sec.obj.symbols[i]; y.kind() == elf.STT_FUNC && y.value&^1 == (t.value+uint64(addend))&^1 {
+		if y := &t.sec.obj.symbols[i]; y.kind() == elf.STT_FUNC && y.value&v.arch.codeMask == (t.value+uint64(addend))&v.arch.codeMask {
 			return y.name
 		}
 	}

@@ -33,6 +33,9 @@ func (v *checker) checkLines() {
 			}
 			for i := range l.relocs {
 				t := &o.targets[l.relocs[i].sym]
+				if n, _ := v.arch.field(l.relocs[i].typ, l.data[l.relocs[i].off:]); uint64(n) != v.out.word || v.arch.relative(l.relocs[i].typ) {
+					continue // a distance, which is how RISC-V advances
+				}
 				if t.kind != toSection || !t.sec.code() || !t.sec.located || t.sec.doubtful || t.sec.fate == Thunk || t.sec.obj != o {
 					continue
 				}

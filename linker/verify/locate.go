@@ -126,7 +126,7 @@ func (v *checker) tlsPairLead(d decoded, slot uint64) decoded {
 
 // locate gives a section its address.
 func (v *checker) locate(s *section, addr uint64, named bool, why string) {
-	if s.located || s.discarded || !s.alloc() || s.merged() || s.name == ".eh_frame" {
+	if s.located || s.discarded || !s.alloc() || s.merged() || s.table() {
 		return
 	}
 	s.located, s.addr, s.named, s.why = true, addr, named, why
@@ -259,18 +259,41 @@ func (v *checker) seedMap(linkMap []byte) {
 	}
 }
 
-// seedMain finds main in a stripped program: the start-up code that the entry leads to names it.
+// seedMain finds the entry, or main in a program whose start-up code nobody claimed: that names it.
 func (v *checker) seedMain() {
-	g := v.globals["main"]
-	if g == nil || v.arch.main == nil || g.obj.symbols[g.sym].shndx >= shnReserved {
+	try := func(name string, addrs []uint64, why string) {
+		g := v.globals[name]
+		if g == nil || !g.obj.symbols[g.sym].defined() {
+			return
+		}
+		y := &g.obj.symbols[g.sym]
+		r := g.obj.sections[y.shndx].rep()
+		for _, addr := range addrs {
+			if base := addr&v.arch.codeMask - y.value&v.arch.codeMask; !r.located && v.holds(r, base) {
+				v.locate(r, base, false, why)
+			}
+		}
+	}
+	try("_start", []uint64{v.out.entry}, "the entry")
+	if v.arch.main != nil {
+		try("main", v.arch.main(v.out), "the start-up code")
+	}
+	if len(v.work) > 0 {
 		return
 	}
-	y := &g.obj.symbols[g.sym]
-	r := g.obj.sections[y.shndx].rep()
-	for _, addr := range v.arch.main(v.out) {
-		if !r.located && v.holds(r, addr-y.value) {
-			v.locate(r, addr-y.value, false, "the start-up code")
+	// A script may name any function as the entry: if but one of the global ones fits there, it is that.
+	var fits []string
+	for name, g := range v.globals {
+		y := &g.obj.symbols[g.sym]
+		if y.kind() != elf.STT_FUNC || !y.defined() || g.obj.sections[y.shndx].size < 4 || !g.obj.sections[y.shndx].code() {
+			continue
 		}
+		if base := v.out.entry&v.arch.codeMask - y.value&v.arch.codeMask; v.holds(g.obj.sections[y.shndx].rep(), base) {
+			fits = append(fits, name)
+		}
+	}
+	if len(fits) == 1 {
+		try(fits[0], []uint64{v.out.entry}, "the entry")
 	}
 }
 
@@ -355,11 +378,11 @@ func (v *checker) settle(u use) {
 	t := u.target
 	switch t.kind {
 	case toNothing:
-		if u.lead.kind == leadPlace && u.lead.place.addr != 0 && u.lead.place.name == "" && u.index >= 0 && v.arch.form(u.from.relocs[u.index].typ) == formPlace {
+		if u.lead.kind == leadPlace && u.lead.place.addr&v.out.mask() != 0 && u.lead.place.name == "" && u.index >= 0 && v.arch.form(u.from.relocs[u.index].typ) == formPlace {
 			v.failUse(u, "leads to 0x%x, the original to nothing", u.lead.place.addr)
 		}
 	case toAbsolute:
-		if !t.free && u.lead.kind == leadPlace && u.lead.place.addr != t.value {
+		if !t.free && u.lead.kind == leadPlace && (u.lead.place.addr^t.value)&v.out.mask() != 0 {
 			v.failUse(u, "holds 0x%x, the original the absolute symbol %s, which is 0x%x", u.lead.place.addr, t.def.name, t.value)
 		}
 	case toUndefined, toCommon:
@@ -429,8 +452,8 @@ func (v *checker) settleName(u use) {
 	}
 	was, ok := v.names[name]
 	if !ok {
-		v.names[name] = p.addr
-	} else if was != p.addr {
+		v.names[name] = p.addr & v.arch.codeMask
+	} else if was != p.addr&v.arch.codeMask {
 		v.failUse(u, "leads to 0x%x, but other references to %s lead to 0x%x", p.addr, name, was)
 	}
 }
@@ -474,7 +497,7 @@ func (v *checker) isNamed(name string, addr uint64, t *target) bool {
 // settleSection: the target is a place in a claimed section.
 func (v *checker) settleSection(u use) {
 	t, s := u.target, u.target.sec
-	if s.discarded || !s.alloc() || s.name == ".eh_frame" || t.free {
+	if s.discarded || !s.alloc() || s.table() || t.free {
 		return
 	}
 	if s.fate == Dropped {
@@ -501,8 +524,8 @@ func (v *checker) settleSection(u use) {
 			if v.suspects != nil {
 				v.uses = append(v.uses, u)
 			}
-		} else if want := r.addr + t.value; (want^u.lead.place.addr)&u.lead.mask != 0 {
-			v.failUse(u, "leads to bits 0x%x, but %s is at 0x%x", u.lead.place.addr&u.lead.mask, t.describe(), want)
+		} else if want, is := r.addr+t.value+uint64(u.addend), u.lead.place.addr+uint64(u.addend); (want^is)&u.lead.mask != 0 {
+			v.failUse(u, "leads to an address of the bits 0x%x, but the original to 0x%x, as %s is at 0x%x", is&u.lead.mask, want, t.describe(), r.addr+t.value)
 		}
 		return
 	}
@@ -512,10 +535,10 @@ func (v *checker) settleSection(u use) {
 			return
 		}
 	}
-	mask := ^uint64(0)
-	if s.code() {
-		mask = v.arch.codeMask
+	if s.elastic && t.value+uint64(u.addend) != 0 {
+		return // places inside have moved
 	}
+	mask := v.out.mask()
 	bases := []uint64{u.lead.place.addr - t.value}
 	if u.lead.kind == leadEither {
 		bases = append(bases, u.lead.alt-t.value)
@@ -607,19 +630,27 @@ func pieceOf(t *target, addend int64) (piece, bool) {
 		return p, p.content != nil
 	}
 	p.start = p.at
-	zero := make([]byte, s.ent)
 	unit := p.at - p.at%s.ent
-	p.whole = p.at == unit && (unit == 0 || bytes.Equal(slice(s.data, unit-s.ent, s.ent), zero))
+	p.whole = p.at == unit && (unit == 0 || allZero(slice(s.data, unit-s.ent, s.ent)))
 	for end := unit; ; end += s.ent {
 		c := slice(s.data, end, s.ent)
 		if c == nil {
 			return p, false
 		}
-		if bytes.Equal(c, zero) {
+		if allZero(c) {
 			p.content = s.data[p.at : end+s.ent]
 			return p, true
 		}
 	}
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return len(b) > 0
 }
 
 // settlePiece: the output must hold the same string or constant where the reference leads.
@@ -637,7 +668,7 @@ func (v *checker) settlePiece(u use) {
 	if t.whole {
 		addr += uint64(u.addend)
 	}
-	addr -= p.at - p.start
+	addr = (addr - (p.at - p.start)) & v.out.mask()
 	v.res.Pieces++
 	align := uint64(1)
 	if p.whole && p.start%s.align == 0 {

@@ -62,6 +62,10 @@ type section struct {
 	relocs []reloc  // by offset
 	syms   []uint32 // the symbols defined in it, but for its section symbol
 	fdes   []*fde   // the frame descriptions of code in it
+	exidx  *section // its .ARM.exidx section, or nil
+
+	outside bool // a linker script puts it into a section that is not loaded, so its address is only a number
+	elastic bool // the linker may have shortened it: its bytes are not compared
 
 	discarded bool // it lost to another COMDAT group, or is excluded from the output
 	fate      FateKind
@@ -115,7 +119,12 @@ func (s *section) tls() bool   { return s.flags&shfTLS != 0 }
 
 // merged says that the linker may take the section apart into pieces that have an address each.
 func (s *section) merged() bool {
-	return s.flags&shfMerge != 0 && s.ent > 0 && len(s.relocs) == 0 && s.flags&uint64(elf.SHF_WRITE) == 0 && s.alloc()
+	return s.flags&shfMerge != 0 && s.ent > 0 && s.ent <= s.size && len(s.relocs) == 0 && s.flags&uint64(elf.SHF_WRITE) == 0 && s.alloc()
+}
+
+// table says that the linker takes the section apart and makes one table of all: it has no place of its own.
+func (s *section) table() bool {
+	return s.name == ".eh_frame" || strings.HasPrefix(s.name, ".ARM.exidx")
 }
 
 // rep is the section that stands for s in the output: its leader's where it was folded.
@@ -335,6 +344,9 @@ func parseSymbols(data, strings, xindex []byte, class elf.Class) []symbol {
 }
 
 func (o *object) readRelocs(rs, to *section, class elf.Class, a *arch) error {
+	if to.flags&uint64(elf.SHF_COMPRESSED) != 0 {
+		return nil // debug information whose offsets are of what is compressed
+	}
 	list, err := parseRelocs(rs.data, rs.typ == uint32(elf.SHT_RELA), class)
 	if err != nil {
 		return errAt(o.name, "section %s: %v", rs.name, err)
@@ -346,6 +358,9 @@ func (o *object) readRelocs(rs, to *section, class elf.Class, a *arch) error {
 		}
 		if r.off > to.size {
 			return errAt(o.name, "section %s: offset 0x%x: relocation beyond the end of the section", to.name, r.off)
+		}
+		if a.elastic != nil && a.elastic(r.typ) {
+			to.elastic = true
 		}
 		if rs.typ == uint32(elf.SHT_REL) && to.data != nil {
 			r.addend = a.implicit(r.typ, to.data[r.off:])

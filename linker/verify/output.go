@@ -27,6 +27,8 @@ type output struct {
 	relocs   map[uint64]dynReloc // by the address they apply to
 	relocAt  []uint64            // those addresses, ascending
 
+	aside []string // the names of sections with contents that are not loaded
+
 	tlsStart, tlsEnd, tlsAlign uint64 // of PT_TLS; all zero without one
 }
 
@@ -74,6 +76,9 @@ func readOutput(name string, data []byte) (*output, error) {
 		o.word = 4
 	}
 	for _, h := range f.Sections {
+		if h.Flags&elf.SHF_ALLOC == 0 && h.Type == elf.SHT_PROGBITS && len(h.Name) > 1 {
+			o.aside = append(o.aside, h.Name)
+		}
 		if h.Flags&elf.SHF_ALLOC == 0 || h.Size == 0 {
 			continue
 		}
@@ -186,6 +191,25 @@ func (o *output) readRelr(data []byte) {
 func (o *output) relative(at uint64) {
 	addend, _ := o.load(at)
 	o.relocs[at] = dynReloc{kind: dynRelative, addend: addend}
+}
+
+// unloaded says that a linker script puts input sections of that name into an output section that is not loaded, as it
+// does with log messages that only a debugger needs.
+func (o *output) unloaded(name string) bool {
+	for _, n := range o.aside {
+		if rest, ok := strings.CutPrefix(name, n); ok && (rest == "" || rest[0] == '.') {
+			return true
+		}
+	}
+	return false
+}
+
+// mask is the bits that an address has.
+func (o *output) mask() uint64 {
+	if o.word == 4 {
+		return 1<<32 - 1
+	}
+	return ^uint64(0)
 }
 
 // section is the allocated section that holds addr, or nil.

@@ -66,7 +66,10 @@ func (v *checker) unlike(a, b *section) *difference {
 	if d := v.unlikeRange(a, b, 0, 0, a.size); d != nil {
 		return d
 	}
-	return v.unlikeFrames(a, b)
+	if d := v.unlikeFrames(a, b); d != nil {
+		return d
+	}
+	return v.unlikeExidx(a, b)
 }
 
 // unlikeRange compares n bytes from offsets in two sections on, with their relocations.
@@ -112,7 +115,8 @@ func (v *checker) unlikeRange(a, b *section, offA, offB, n uint64) *difference {
 		if f == formUnknown {
 			return &difference{at, fmt.Sprintf("the relocation type %d is not understood", x.typ)}
 		}
-		call := a.code() && v.arch.call(a, x) && v.arch.call(b, y)
+		// An unwind entry means its own function as a call does: whatever stands for it.
+		call := a.table() || a.code() && v.arch.call(a, x) && v.arch.call(b, y)
 		if what := v.unlikeTargets(a, b, x, y, f, call, obligation{b, indexOf(b, y)}); what != "" {
 			return &difference{at, what}
 		}

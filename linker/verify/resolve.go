@@ -52,6 +52,9 @@ const (
 // resolve finds which COMDAT groups and which definitions a linker keeps, and what each symbol then stands for.
 func (v *checker) resolve() {
 	v.dropGroups()
+	for _, s := range v.sections {
+		s.outside = s.alloc() && v.out.unloaded(s.name)
+	}
 	v.globals = map[string]*global{}
 	for _, o := range v.objects {
 		for i := range o.symbols {

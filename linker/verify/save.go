@@ -32,6 +32,9 @@ type savedObject struct {
 	// Fates has four numbers for each section of which something is claimed: its index, the kind, the leader's object and
 	// section.
 	Fates [][4]uint32 `json:"fates,omitempty"`
+	// Untrimmed is the file of the object from which something was cut.
+	Untrimmed string    `json:"untrimmed,omitempty"`
+	Cuts      []CutKind `json:"cuts,omitempty"`
 }
 
 // savedVersion is that of claim.json's form.
@@ -65,6 +68,12 @@ func Save(c *Claim, dir string) error {
 		}
 		if err := os.WriteFile(filepath.Join(dir, s.File), o.Data, 0o600); err != nil {
 			return err
+		}
+		if o.Untrimmed != nil {
+			s.Untrimmed, s.Cuts = filepath.Join("objects", strconv.Itoa(i)+".untrimmed.o"), o.Cuts
+			if err := os.WriteFile(filepath.Join(dir, s.Untrimmed), o.Untrimmed, 0o600); err != nil {
+				return err
+			}
 		}
 		saved.Objects = append(saved.Objects, s)
 	}
@@ -129,6 +138,15 @@ func Load(dir string) (*Claim, error) {
 		if o.Data, err = os.ReadFile(file); err != nil {
 			return nil, err
 		}
+		if s.Untrimmed != "" {
+			if file, err = inside(s.Untrimmed); err != nil {
+				return nil, err
+			}
+			if o.Untrimmed, err = os.ReadFile(file); err != nil {
+				return nil, err
+			}
+			o.Cuts = s.Cuts
+		}
 		for _, f := range s.Fates {
 			if f[1] > uint32(Dropped) || uint64(f[0]) > uint64(len(o.Data)) {
 				return nil, fmt.Errorf("%s: %s: bad fate %v", filepath.Join(dir, "claim.json"), s.Name, f)
@@ -178,7 +196,7 @@ func Command(args []string, stdout, stderr io.Writer) int {
 // String sums the result up on one line.
 func (r *Result) String() string {
 	return fmt.Sprintf("%s: %d mismatches; compared %d sections (%d of code, %d bytes), %d relocations (%d relaxed), %d string and constant pieces, "+
-		"%d folds, %d thunks, %d symbols, %d frame descriptions, %d landing-pad tables, %d array entries, %d line tables, %d exports; %d sections unreached, %d fields not understood",
+		"%d folds, %d thunks, %d symbols, %d frame descriptions, %d landing-pad tables, %d array entries, %d line tables, %d exports; %d sections unreached, %d elastic, %d fields not understood",
 		r.Machine, len(r.Mismatches), r.Sections, r.Functions, r.Bytes, r.Relocs, r.Relaxed, r.Pieces, r.Folds, r.Thunks,
-		r.Symbols, r.FDEs, r.LSDAs, r.Arrays, r.Lines, r.Exports, r.Unlocated, r.Skipped)
+		r.Symbols, r.FDEs, r.LSDAs, r.Arrays, r.Lines, r.Exports, r.Unlocated, r.Elastic, r.Skipped)
 }

@@ -44,6 +44,11 @@ type Object struct {
 	Data   []byte // the original bytes, an ELF relocatable
 	Fates  []Fate // indexed by ELF section index; where shorter, nothing is claimed of the rest
 	Opaque bool   // left alone because it was not understood
+
+	// Of an object from which something was cut before, Data is what was left; Untrimmed are the original bytes, and Cuts
+	// says what was cut, indexed by ELF section index.
+	Untrimmed []byte
+	Cuts      []CutKind
 }
 
 // FateKind says what became of a section.
@@ -73,6 +78,7 @@ type Result struct {
 	Relocs     int    // relocated fields decoded and resolved
 	Relaxed    int    // instructions that the linker relaxed
 	Pieces     int    // references into mergeable strings and constants compared by content
+	Cuts       int    // sections proved to be what a trim may leave
 	Folds      int    // folded sections proved equal to their leaders
 	Thunks     int    // jumps to leaders proved
 	Symbols    int    // symbols of the output compared
@@ -82,6 +88,7 @@ type Result struct {
 	Lines      int    // addresses of line tables compared
 	Exports    int    // exported symbols found
 	Unlocated  int    // allocated sections that no reference led to; those are not compared
+	Elastic    int    // sections that the linker may have shortened; only their symbols are compared
 	Skipped    int    // relocated fields that this architecture's table does not know
 	Mismatches []Mismatch
 }
@@ -134,6 +141,8 @@ type checker struct {
 	frames     *outSection // .eh_frame of the output, or nil
 	outFDEs    map[uint64][]*outFDE
 	outFDEList []*outFDE
+
+	exidx []exidxEntry // of the output, by address
 
 	pairsSeen map[pair]bool
 	ldRelaxed ldForm
@@ -205,7 +214,11 @@ func begin(c *Claim, data []byte) (*checker, error) {
 	// From here every section has an id, and nothing of an object is read that was not checked to lie inside it.
 	v.resolve()
 	v.readFrames()
+	v.readExidx()
 	v.applyFates()
+	if err := v.proveCuts(); err != nil {
+		return nil, err
+	}
 	v.provePairs()
 	return v, nil
 }
@@ -225,6 +238,7 @@ func check(c *Claim, data, linkMap []byte) (*Result, error) {
 	v.checkSymbols()
 	v.checkLayout()
 	v.checkFrameHeader()
+	v.checkExidxOrder()
 	v.checkLines()
 	v.checkExports()
 

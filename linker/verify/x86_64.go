@@ -85,12 +85,12 @@ func x86Width(typ uint32) uint64 {
 }
 
 // x86Bias: a PC-relative field counts from the end of its four bytes.
-func x86Bias(typ uint32) int64 {
+func x86Bias(typ uint32) (int64, bool) {
 	switch elf.R_X86_64(typ) {
 	case elf.R_X86_64_PC32, elf.R_X86_64_PLT32, elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX, elf.R_X86_64_REX_GOTPCRELX:
-		return 4
+		return 4, true
 	}
-	return 0
+	return 0, x86Form(typ) != formUnknown
 }
 
 func sext32(b []byte) uint64 { return uint64(int64(int32(binary.LittleEndian.Uint32(b)))) }

@@ -1,0 +1,212 @@
+package verify
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// A trim cuts something out of an object before anything is folded. The rest of the check is about the trimmed object;
+// here that is held against the one that the link was given: what is claimed to be cut is exactly what the trim may leave
+// in its place, and nothing else differs.
+
+// CutKind says what a trim left of a section.
+type CutKind uint8
+
+// The cuts.
+const (
+	CutNone CutKind = iota
+	CutTrap         // a function whose body is a trap
+)
+
+// proveCuts compares each trimmed object with its original.
+func (v *checker) proveCuts() error {
+	for i := range v.claim.Objects {
+		in := &v.claim.Objects[i]
+		if in.Untrimmed == nil {
+			if in.Cuts != nil {
+				return errAt(in.Name, "something was cut, but there is no original to compare")
+			}
+			continue
+		}
+		was, err := readObject(&Object{Name: in.Name, Data: in.Untrimmed}, i, v.arch)
+		if err != nil {
+			return err
+		}
+		v.proveCut(was, v.objects[i], in.Cuts)
+	}
+	return nil
+}
+
+func (v *checker) proveCut(was, is *object, cuts []CutKind) {
+	whole := &section{obj: is, name: "headers"}
+	if len(was.sections) != len(is.sections) || len(was.symbols) != len(is.symbols) {
+		v.fail(whole, -1, "the trimmed object has %d sections and %d symbols, the original %d and %d",
+			len(is.sections), len(is.symbols), len(was.sections), len(was.symbols))
+		return
+	}
+	cut := func(i uint32) CutKind {
+		if int(i) < len(cuts) {
+			return cuts[i]
+		}
+		return CutNone
+	}
+	for i := range was.symbols {
+		x, y := was.symbols[i], is.symbols[i]
+		if x.defined() && cut(x.shndx) != CutNone {
+			if y == (symbol{name: x.name}) && x.bind() == elf.STB_LOCAL && x.kind() == elf.STT_NOTYPE {
+				continue // a mapping symbol of what is gone
+			}
+			x.value, x.size, y.value, y.size = 0, 0, 0, 0
+		}
+		if x != y {
+			v.fail(whole, -1, "the trim changed the symbol %s", was.symbols[i].name)
+		}
+	}
+	for i, a := range was.sections {
+		b, kind := is.sections[i], cut(uint32(i))
+		if a.name != b.name || a.typ != b.typ || a.flags != b.flags || a.link != b.link || a.info != b.info || a.ent != b.ent {
+			v.fail(b, -1, "the trim changed the section's header")
+		}
+		switch {
+		case kind != CutNone:
+			v.res.Cuts++
+			if what := v.unlikeTrap(a, b); what != "" {
+				v.fail(b, 0, "%s", what)
+			}
+		case a.name == ".eh_frame" && a.alloc():
+			if what := unlikeCutFrames(a, b, cut); what != "" {
+				v.fail(b, -1, "%s", what)
+			}
+		case a.typ == uint32(elf.SHT_SYMTAB), a.typ == uint32(elf.SHT_STRTAB):
+		case a.typ == uint32(elf.SHT_RELA) || a.typ == uint32(elf.SHT_REL):
+			if to := was.sections[a.info]; !to.alloc() && !bytes.Equal(a.data, b.data) {
+				v.fail(b, -1, "the trim changed relocations of %s", to.name)
+			}
+		case a.align != b.align || a.size != b.size || !bytes.Equal(a.data, b.data) || !slices.Equal(a.relocs, b.relocs):
+			v.fail(b, -1, "the trim changed the section, but claims not to")
+		}
+	}
+}
+
+// panicName is what the names of panic entry points have in common.
+var panicName = regexp.MustCompile(`panic|_fail|rust_oom|handle_alloc_error|handle_error|capacity_overflow|rust_begin_unwind|alloc_error_handler|rust_(foreign_exception|drop_panic|start_panic)|resume_unwind|assert_failed`)
+
+// trapBodies are the bodies that trap, by machine.
+var trapBodies = map[elf.Machine][]string{
+	elf.EM_X86_64:  {"\x0f\x0b"},
+	elf.EM_AARCH64: {"\x20\x00\x20\xd4"},
+	elf.EM_ARM:     {"\xfe\xde", "\xf0\x01\xf0\xe7"},
+	elf.EM_RISCV:   {"\x73\x00\x10\x00"},
+}
+
+// unlikeTrap says what makes a section no trap in place of a panic entry point; "" if it is one.
+func (v *checker) unlikeTrap(was, is *section) string {
+	if !slices.Contains(trapBodies[v.arch.machine], string(is.data)) || len(is.relocs) > 0 {
+		return fmt.Sprintf("should be a trap, but holds %x with %d relocations", is.data, len(is.relocs))
+	}
+	if !was.code() || was.typ != uint32(elf.SHT_PROGBITS) {
+		return "a trap in the place of what is no code"
+	}
+	functions := 0
+	for _, k := range was.syms {
+		if y := &was.obj.symbols[k]; y.kind() == elf.STT_FUNC {
+			functions++
+			if y.value&v.arch.codeMask&^1 != 0 || !panicName.MatchString(y.name) {
+				return "a trap in the place of " + y.name
+			}
+		}
+	}
+	if functions == 0 {
+		return "a trap in the place of no function"
+	}
+	return ""
+}
+
+// unlikeCutFrames says how a frame table differs from the original's where nothing was cut; "" if it does not, and the
+// entries of what was cut say nothing but the range of the trap.
+func unlikeCutFrames(was, is *section, cut func(uint32) CutKind) string {
+	if was.size != is.size {
+		return fmt.Sprintf("the trim made %d bytes of frame table out of %d", is.size, was.size)
+	}
+	list, err := walkFrames(was.data)
+	if err != nil {
+		return err.Error()
+	}
+	pos := uint64(0)
+	same := func(lo, hi uint64) bool {
+		return bytes.Equal(was.data[lo:hi], is.data[lo:hi]) && slices.Equal(relocsWithin(was, lo, hi), relocsWithin(is, lo, hi))
+	}
+	for _, e := range list {
+		if e.isCIE {
+			continue
+		}
+		r := relocAt(was, e.body)
+		if r == nil {
+			continue
+		}
+		y := &was.obj.symbols[r.sym]
+		if !y.defined() || cut(y.shndx) == CutNone {
+			continue
+		}
+		if !same(pos, e.body) {
+			return fmt.Sprintf("the trim changed frame entries before 0x%x", e.off)
+		}
+		pos = e.end
+		if s := relocAt(is, e.body); s == nil || *s != *r {
+			return fmt.Sprintf("the frame entry at 0x%x is no longer of its function", e.off)
+		}
+		for _, s := range relocsWithin(is, e.body, e.end) {
+			if s.off != e.body && (s.typ != 0 || s.sym != 0) {
+				return fmt.Sprintf("the frame entry at 0x%x of a trap refers to more than the trap", e.off)
+			}
+		}
+		// The function's size follows its address; beside it all is zero but for the length of the augmentation.
+		if what := unlikeTrapEntry(was.data[e.body:e.end], is.data[e.body:e.end], is.obj.sections[y.shndx].size); what != "" {
+			return fmt.Sprintf("the frame entry at 0x%x %s", e.off, what)
+		}
+	}
+	if !same(pos, was.size) {
+		return fmt.Sprintf("the trim changed frame entries behind 0x%x", pos)
+	}
+	return ""
+}
+
+// unlikeTrapEntry compares the bodies of two frame entries, the second of a trap of size bytes.
+func unlikeTrapEntry(was, is []byte, size uint64) string {
+	for _, word := range []int{4, 8} { // of a relative or an absolute address
+		if len(is) < 2*word || !bytes.Equal(was[:word], is[:word]) {
+			continue
+		}
+		n := uint64(binary.LittleEndian.Uint32(is[word:]))
+		if word == 8 {
+			n = binary.LittleEndian.Uint64(is[word:])
+		}
+		if n != size {
+			continue
+		}
+		r := reader{b: is, pos: uint64(2 * word)}
+		length := r.uleb() // of the augmentation, if there is one; 0 is a nop as well
+		if r.bad || length > uint64(len(is))-r.pos || length > 0 && was[2*word] != is[2*word] {
+			continue
+		}
+		if len(bytes.Trim(is[r.pos:], "\x00")) == 0 {
+			return ""
+		}
+	}
+	return fmt.Sprintf("says more of a trap than its %d bytes", size)
+}
+
+// relocsWithin lists the relocations of a section from lo up to hi.
+func relocsWithin(s *section, lo, hi uint64) []reloc {
+	var list []reloc
+	for _, r := range s.relocs {
+		if r.off >= lo && r.off < hi {
+			list = append(list, r)
+		}
+	}
+	return list
+}

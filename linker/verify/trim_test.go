@@ -1,0 +1,126 @@
+package verify
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// cutObject assembles an object.
+func cutObject(t *testing.T, source string) []byte {
+	t.Helper()
+	as, err := exec.LookPath("as")
+	if err != nil {
+		t.Skip("as is not installed")
+	}
+	path := filepath.Join(t.TempDir(), "a")
+	if err := os.WriteFile(path+".s", []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(as, "--64", "-o", path+".o", path+".s").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b, err := os.ReadFile(path + ".o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// proveOne checks one trimmed object; cuts are by section name.
+func proveOne(t *testing.T, was, is []byte, cuts map[string]CutKind) []string {
+	t.Helper()
+	v := &checker{arch: x8664, res: &Result{}, out: &output{}}
+	in := &Object{Name: "a.o", Data: is, Untrimmed: was}
+	o, err := readObject(in, 0, v.arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Cuts = make([]CutKind, len(o.sections))
+	for i, s := range o.sections {
+		in.Cuts[i] = cuts[s.name]
+	}
+	v.claim, v.objects = &Claim{Objects: []Object{*in}}, []*object{o}
+	if err := v.proveCuts(); err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, m := range v.res.Mismatches {
+		list = append(list, m.String())
+	}
+	return list
+}
+
+const cutSource = `
+	.section .text.keep,"ax",@progbits
+	.globl keep
+	.type keep,@function
+keep:	.cfi_startproc
+	call NAME
+	BODY2
+	ret
+	.cfi_endproc
+	.size keep, .-keep
+	.section .text.cut,"ax",@progbits
+	.globl NAME
+	.type NAME,@function
+NAME:	.cfi_startproc
+	BODY
+	.cfi_endproc
+	.size NAME, .-NAME
+	.section .rodata,"a",@progbits
+	.quad NUMBER
+	.section .note.GNU-stack,"",@progbits
+	.globl other
+`
+
+// The trimmed object of each case is the original with another body; its frame entry, which the assembler makes, is
+// that of a trap if the body has no rows.
+func TestProveTrap(t *testing.T) {
+	source := func(name, body, body2, number string) []byte {
+		return cutObject(t, strings.NewReplacer("NAME", name, "BODY2", body2, "BODY", body, "NUMBER", number).Replace(cutSource))
+	}
+	const name, body = "core_panic", "call other\n nop\n nop"
+	was := source(name, body, "nop", "1")
+	trap := map[string]CutKind{".text.cut": CutTrap}
+	for _, tt := range []struct {
+		name string
+		is   []byte
+		cuts map[string]CutKind
+		want string
+	}{
+		{"unchanged", was, nil, ""},
+		{"a trap", source(name, "ud2", "nop", "1"), trap, ""},
+		{"a trap that is not claimed", source(name, "ud2", "nop", "1"), nil, "the trim changed the section, but claims not to"},
+		{"another body", source(name, "ret", "nop", "1"), trap, "should be a trap, but holds c3 with 0 relocations"},
+		{"more than a trap", source(name, "ud2\n nop", "nop", "1"), trap, "should be a trap, but holds 0f0b90 with 0 relocations"},
+		{"other code", source(name, "ud2", "cld", "1"), trap, "a.o: section .text.keep: the trim changed the section, but claims not to"},
+		{"other data", source(name, "ud2", "nop", "2"), trap, "a.o: section .rodata: the trim changed the section, but claims not to"},
+		{"a row in the trap's entry", source(name, "ud2\n .cfi_def_cfa_offset 16\n", "nop", "1"), trap, "frame"},
+		{"a trap of data", was, map[string]CutKind{".rodata": CutTrap}, "should be a trap, but holds"},
+	} {
+		got := strings.Join(proveOne(t, was, tt.is, tt.cuts), "\n")
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	// Only panic entry points may become traps.
+	was = source("useful", body, "nop", "1")
+	if got := strings.Join(proveOne(t, was, source("useful", "ud2", "nop", "1"), trap), "\n"); !strings.Contains(got, "a trap in the place of useful") {
+		t.Errorf("%q", got)
+	}
+}
+
+// A claim of cuts without the original is an error, not a check passed over.
+func TestProveNoOriginal(t *testing.T) {
+	v := &checker{arch: x8664, res: &Result{}, claim: &Claim{Objects: []Object{{Name: "a.o", Cuts: []CutKind{CutTrap}}}}}
+	if err := v.proveCuts(); err == nil || err.Error() != "a.o: something was cut, but there is no original to compare" {
+		t.Errorf("%v", err)
+	}
+	if x8664.machine != elf.EM_X86_64 {
+		t.Error("these tests are of x86-64")
+	}
+}
