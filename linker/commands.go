@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+
+	"leanlink/report"
 )
 
 // Version is leanlink's version.
@@ -15,9 +17,11 @@ const Version = "0.1.0"
 // for the real linker; --help and --version are, and go there. Each command
 // gets the arguments after its name and returns the exit status.
 var Commands = map[string]func(args []string, stdout, stderr io.Writer) int{
-	"demo":    Demo,
-	"help":    help,
-	"version": version,
+	"demo":      Demo,
+	"help":      help,
+	"symbolize": report.Symbolize,
+	"verify":    VerifyCase,
+	"version":   version,
 }
 
 const usage = `leanlink makes Rust programs smaller while they are linked.
@@ -32,9 +36,11 @@ passes on what is not its own, --help and --version among it. Its settings are
 in leanlink.toml beside the workspace's Cargo.toml and in LEANLINK_… variables;
 LEANLINK_DISABLE=1 switches it off.
 
-    leanlink demo       build an example plain and folded, run both, compare
-    leanlink help       this text
-    leanlink version    leanlink's own version
+    leanlink demo                        build an example plain and folded, run both, compare
+    leanlink symbolize REPORT ADDRESS…   all names behind an address of a linked program
+    leanlink verify CASE                 check a saved link
+    leanlink help                        this text
+    leanlink version                     leanlink's own version
 `
 
 func help(args []string, stdout, stderr io.Writer) int {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"leanlink/linker/verify"
 	"leanlink/merge"
@@ -53,6 +54,9 @@ func (p *preparation) keepRecord(plan *merge.Plan, dir string) error {
 	c := p.claim(plan)
 	for i := range c.Objects {
 		c.Objects[i].Data = nil // they are where they were
+	}
+	if err := p.keepTrimmed(plan, dir); err != nil {
+		return err
 	}
 	return writeWorkFile(filepath.Join(dir, fatesFile), func(w *bufio.Writer) error { return json.NewEncoder(w).Encode(c) })
 }
@@ -122,18 +126,27 @@ func loadClaim(cl *CommandLine, cfg *Config, real *Linker, dir string) (*verify.
 	if _, err := p.extract(); err != nil {
 		return nil, err
 	}
+	c.Output = resolve(cl.Dir, cl.Output)
 	files := p.in.linkOrder()
 	if len(files) != len(c.Objects) {
 		return nil, fmt.Errorf("%d objects take part in the link now, %d did before", len(files), len(c.Objects))
 	}
 	for i, f := range files {
-		if f.Name != c.Objects[i].Name {
+		// JSON does not keep names that are no UTF-8, byte by byte.
+		if strings.Map(keepRune, f.Name) != c.Objects[i].Name {
 			return nil, fmt.Errorf("%s takes the place of %s since the link", f.Name, c.Objects[i].Name)
 		}
-		c.Objects[i].Data = f.Data
+		c.Objects[i].Name, c.Objects[i].Data = f.Name, f.Data
+		if err := loadTrimmed(&c.Objects[i], dir, i); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
+
+// keepRune is what JSON makes of a name's runes: each byte that is no UTF-8
+// becomes a replacement character, as it does for a range loop.
+func keepRune(r rune) rune { return r }
 
 func writeWorkFile(path string, write func(*bufio.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

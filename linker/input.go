@@ -2,7 +2,9 @@ package linker
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,10 +24,55 @@ type inputs struct {
 	wanted map[string]bool // names that something outside the objects refers to
 	// pinAll: some input could name anything.
 	pinAll bool
+	// bytecode: some object has GCC's, which only lld does not compile.
+	bytecode bool
+	// scripted is the path of a linker script that does more than name files,
+	// "" if there is none.
+	scripted string
 	// unknown: some library of the link is not to be seen from here.
 	unknown bool
 	dirs    func() []string // where libraries are looked for
 	libs    map[string]bool // files of scripts seen, by path
+	// fileOf is the place in files of each input of resolverInputs, those of
+	// start left out.
+	fileOf []int
+}
+
+// arrange puts the files and members into the order in which the linker comes
+// by them: a member belongs behind what was being read when it was extracted.
+func (in *inputs) arrange() {
+	type arrival struct{ file, rank int }
+	came := make([][]*merge.Member, len(in.files)) // by the place in files of what was being read
+	from := map[*merge.Member]arrival{}
+	for i := range in.files {
+		for _, m := range in.files[i].members {
+			if m.File() == nil {
+				continue
+			}
+			during, rank := m.Extracted()
+			at := in.fileOf[max(during-len(in.start), 0)]
+			came[at] = append(came[at], m)
+			from[m] = arrival{i, rank}
+		}
+	}
+	var files []inputFile
+	for i := range in.files {
+		f := in.files[i]
+		rest := slices.DeleteFunc(slices.Clone(f.members), func(m *merge.Member) bool { return m.File() != nil })
+		f.members = nil
+		own := len(files)
+		files = append(files, f)
+		slices.SortFunc(came[i], func(a, b *merge.Member) int { return cmp.Compare(from[a].rank, from[b].rank) })
+		for _, m := range came[i] {
+			if a := &in.files[from[m].file]; files[len(files)-1].input != a.input {
+				files = append(files, inputFile{input: a.input, archive: a.archive, moved: true})
+			}
+			last := &files[len(files)-1]
+			last.members = append(last.members, m)
+		}
+		files[own].members = append(files[own].members, rest...)
+	}
+	in.files = files
 }
 
 // inputFile is one input of the command line, opened.
@@ -36,7 +83,10 @@ type inputFile struct {
 	members []*merge.Member  // of the archive
 	shared  *objfile.File
 	nested  []inputFile // what a linker script among the inputs names
-	reason  string      // why it is left alone, "" otherwise
+	// moved: more members of an archive, which were extracted while the file
+	// before was being read. See arrange.
+	moved  bool
+	reason string // why it is left alone, "" otherwise
 }
 
 // mapFile maps a file for reading. An empty file gives an empty slice.
@@ -93,7 +143,7 @@ func (in *inputs) open(file *inputFile) error {
 		file.reason, in.unknown = "library not found", true
 		return nil
 	}
-	b, err := mapFile(path)
+	b, err := mapFile(resolve(in.cl.Dir, path))
 	if err != nil {
 		return err
 	}
@@ -118,7 +168,7 @@ func (in *inputs) open(file *inputFile) error {
 		file.archive = a
 		return in.readMembers(file)
 	case objfile.FileType(b) == objfile.ET_REL:
-		file.object, err = objfile.Parse(path, b)
+		file.object, err = in.parse(path, b)
 		return err
 	case objfile.FileType(b) == objfile.ET_DYN:
 		return in.readShared(file, path, b)
@@ -130,6 +180,18 @@ func (in *inputs) open(file *inputFile) error {
 		return in.readScript(file, path, b)
 	}
 	return nil
+}
+
+// parse reads an object, and notes whether it has GCC's bytecode.
+func (in *inputs) parse(name string, b []byte) (*objfile.File, error) {
+	f, err := objfile.Parse(name, b)
+	if err != nil {
+		return nil, err
+	}
+	for i := range f.Sections {
+		in.bytecode = in.bytecode || strings.HasPrefix(f.Sections[i].Name, ".gnu.lto_")
+	}
+	return f, nil
 }
 
 // pinNames takes every symbol of an object as wanted.
@@ -174,6 +236,8 @@ func (in *inputs) readScript(file *inputFile, path string, b []byte) error {
 			calls = append(calls, words[max(i-1, 0)])
 		case w == ")":
 			calls = calls[:max(len(calls)-1, 0)]
+		case len(calls) == 0 && w != ";" && (!namesFiles[w] || i+1 == len(words) || words[i+1] != "("):
+			in.scripted = path // it defines symbols or places sections
 		case w == "," || i+1 < len(words) && words[i+1] == "(":
 		case slices.ContainsFunc(calls, func(c string) bool { return c == "INPUT" || c == "GROUP" }):
 			if err := in.readNested(file, filepath.Dir(path), strings.Trim(w, `"`)); err != nil {
@@ -183,6 +247,9 @@ func (in *inputs) readScript(file *inputFile, path string, b []byte) error {
 	}
 	return nil
 }
+
+// namesFiles are the commands of a script that does nothing but name files.
+var namesFiles = map[string]bool{"INPUT": true, "GROUP": true, "OUTPUT_FORMAT": true, "OUTPUT_ARCH": true, "TARGET": true, "SEARCH_DIR": true}
 
 // readNested opens one file that a script names, looked for in the script's
 // folder and where libraries are.
@@ -265,7 +332,7 @@ func (in *inputs) readMembers(file *inputFile) error {
 		data := m.Data
 		if a.Thin {
 			var err error
-			if data, err = mapFile(m.Path); err != nil {
+			if data, err = mapFile(resolve(in.cl.Dir, m.Path)); err != nil {
 				return err
 			}
 		}
@@ -277,7 +344,7 @@ func (in *inputs) readMembers(file *inputFile) error {
 			case objfile.FileType(data) != objfile.ET_REL || isMetadata(m.Name):
 				return nil, nil
 			}
-			return objfile.Parse(name, data)
+			return in.parse(name, data)
 		}}
 	}
 	if a.Symbols != nil {
@@ -305,6 +372,22 @@ func (in *inputs) readMembers(file *inputFile) error {
 	return nil
 }
 
+// objects goes through the objects of a file that take part in the link, with
+// the names of their files.
+func (f *inputFile) objects() iter.Seq2[string, *objfile.File] {
+	return func(yield func(string, *objfile.File) bool) {
+		if f.object != nil {
+			yield(f.input.Path, f.object)
+			return
+		}
+		for _, m := range f.members {
+			if o := m.File(); o != nil && !yield(m.Name, o) {
+				return
+			}
+		}
+	}
+}
+
 // isMetadata recognises the member of an rlib that only rustc reads; it is
 // an ELF file, too.
 func isMetadata(member string) bool { return filepath.Base(member) == "lib.rmeta" }
@@ -312,12 +395,24 @@ func isMetadata(member string) bool { return filepath.Base(member) == "lib.rmeta
 // resolverInputs is the form in which symbol resolution wants the inputs.
 func (in *inputs) resolverInputs() []merge.Input {
 	out := make([]merge.Input, 0, len(in.start)+len(in.files))
+	in.fileOf = in.fileOf[:0]
 	for _, f := range in.start {
 		out = append(out, merge.Input{File: f})
 	}
+	lib := 1 << 30 // numbers --start-lib … --end-lib: all in it is searched as one archive is
 	for i := range in.files {
 		f := &in.files[i]
-		out = append(out, merge.Input{File: f.object, Members: f.members, Whole: f.input.WholeArchive, Group: f.input.Group, Shared: f.shared})
+		for range 1 + len(f.nested) {
+			in.fileOf = append(in.fileOf, i)
+		}
+		group := f.input.Group
+		if f.input.StartLib {
+			if i == 0 || in.files[i-1].input.Arg+in.files[i-1].input.NArgs != f.input.Arg {
+				lib++
+			}
+			group = lib
+		}
+		out = append(out, merge.Input{File: f.object, Members: f.members, Whole: f.input.WholeArchive, Group: group, Shared: f.shared})
 		for k := range f.nested {
 			n := &f.nested[k]
 			out = append(out, merge.Input{Members: n.members, Group: n.input.Group, Shared: n.shared})

@@ -1,7 +1,6 @@
 package linker
 
 import (
-	"fmt"
 	"path"
 	"strings"
 
@@ -51,6 +50,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if p.in, err = readInputs(cl, real); err != nil {
 		return nil, err
 	}
+	if p.in.scripted != "" {
+		return unchanged("the linker script " + p.in.scripted + " among the inputs does more than name files")
+	}
 	// Each input is now open and its format known; archives are not yet
 	// searched.
 	if agree, err := p.extract(); err != nil {
@@ -58,9 +60,17 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	} else if !agree {
 		return unchanged("which archive members the real linker extracts is not certain")
 	}
+	if p.in.pinAll || p.in.bytecode && p.kind != KindLLD {
+		// What it will refer to when it has been compiled nobody can see yet:
+		// not which members it needs nor whose addresses it takes.
+		return unchanged("an input is compiled during the link (LTO)")
+	}
 	files := p.in.linkOrder()
 	if len(files) == 0 {
 		return unchanged("no objects among the inputs")
+	}
+	if p.kind == KindUnknown && !cl.GCSections {
+		return unchanged("without --gc-sections, the real linker must be one that is known")
 	}
 	opt, err := p.options()
 	if err != nil {
@@ -71,6 +81,10 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged(err.Error())
 	}
 	// Every symbol now stands for one definition.
+	if link, err = p.trim(link, opt); err != nil {
+		return nil, err
+	}
+	// The link is now of the objects without what the trims cut.
 	plan, err := link.Make()
 	if err != nil {
 		return nil, err
@@ -93,6 +107,8 @@ type preparation struct {
 	kind   Kind
 	script *script // nil without -T
 	in     *inputs
+	// exports says which names the command line exports; nil for none.
+	exports func(name string) bool
 	// rewritten says which objects were changed; indexed in link order.
 	rewritten []bool
 	trims     trims
@@ -114,6 +130,18 @@ func unsuited(cl *CommandLine) string {
 	case cl.RetainSymbolsFile != "":
 		return "symbols are named in a file (--retain-symbols-file)"
 	}
+	for _, a := range cl.Unknown {
+		// It may bring in objects that are not to be seen from here. A specs
+		// file is read as the libraries are that it adds: see options.
+		if !strings.Contains(a, "-specs") {
+			return "what " + a + " means for the link is not known"
+		}
+	}
+	for _, a := range cl.Args {
+		if strings.Contains(a, "-dependency-file") {
+			return "the inputs are listed for a build system (--dependency-file)"
+		}
+	}
 	for _, u := range cl.Undefined {
 		if strings.ContainsAny(u, "*?[") {
 			return "symbols are wanted by a pattern (--undefined-glob)"
@@ -129,24 +157,34 @@ func (p *preparation) extract() (agree bool, err error) {
 	if p.script != nil {
 		roots = append(roots, p.script.roots...)
 	}
-	if p.cl.Style == StyleCC && p.cl.Entry == "" {
+	if p.cl.Entry != "" || p.kind != KindBFD {
+		roots = append(roots, entrySymbol(p.cl)) // for shared objects, too
+	}
+	if p.cl.Style == StyleCC && !p.cl.Shared && !hasOption(p.cl, "-nostartfiles") && !hasOption(p.cl, "-nostdlib") {
 		roots = append(roots, "main") // crt1.o's
-	} else {
-		roots = append(roots, entrySymbol(p.cl))
 	}
 	inputs := p.in.resolverInputs()
+	agree = true
 	switch p.kind {
-	case KindLLD, KindMold, KindWild:
-		return true, merge.Extract(inputs, roots, true)
+	case KindLLD:
+		err = merge.Extract(inputs, roots, true)
+	case KindMold, KindWild:
+		// They take objects in the order of the command line.
+		err = merge.Extract(inputs, roots, true)
+		return merge.Contested(inputs) == "", err
 	case KindBFD, KindGold:
-		return true, merge.Extract(inputs, roots, false)
+		err = merge.Extract(inputs, roots, false)
+		agree = merge.Contested(inputs) == ""
+	default:
+		if err = merge.Extract(inputs, roots, true); err != nil {
+			return false, err
+		}
+		eager := merge.Taken(inputs)
+		err = merge.Extract(inputs, roots, false)
+		agree = merge.Taken(inputs) == eager && merge.Contested(inputs) == ""
 	}
-	if err := merge.Extract(inputs, roots, true); err != nil {
-		return false, err
-	}
-	eager := merge.Taken(inputs)
-	err = merge.Extract(inputs, roots, false)
-	return err == nil && merge.Taken(inputs) == eager, err
+	p.in.arrange()
+	return agree, err
 }
 
 func entrySymbol(cl *CommandLine) string {
@@ -156,7 +194,7 @@ func entrySymbol(cl *CommandLine) string {
 	return "_start"
 }
 
-// linkOrder lists the objects that take part, in command line order.
+// linkOrder lists the objects that take part, in the order of files.
 func (in *inputs) linkOrder() []*objfile.File {
 	var files []*objfile.File
 	for i := range in.files {
@@ -198,18 +236,15 @@ func (p *preparation) options() (merge.Options, error) {
 		opt.Exclude = merge.ExcludeSections
 	case KindMold:
 		opt.Exclude = merge.ExcludeDetached
-	default:
-		if opt.KeepAll {
-			return opt, fmt.Errorf("without --gc-sections, the real linker must be one that is known")
-		}
 	}
 	var err error
 	if opt.Exports, err = exports(cl); err != nil {
 		return opt, err
 	}
+	p.exports = opt.Exports
 	if inner := opt.Exports; cl.GCKeepExported {
 		opt.Exports = func(string) bool { return true }
-	} else if p.in.unknown || addsLibraries(cl) {
+	} else if p.in.unknown || addsLibraries(cl) || len(cl.Unknown) > 0 {
 		// A library that is not to be seen could want any name, but not one
 		// that only rustc can make.
 		opt.Exports = func(name string) bool {
@@ -247,12 +282,24 @@ func addsLibraries(cl *CommandLine) bool {
 	if cl.Style != StyleCC {
 		return false
 	}
+	for _, a := range cl.Args {
+		// Of instrumentation, with or without the default libraries.
+		if strings.HasPrefix(a, "-fsanitize") || strings.HasPrefix(a, "-fprofile") || strings.HasPrefix(a, "-fxray") ||
+			strings.HasSuffix(a, "-coverage") || strings.HasPrefix(a, "-fopenmp") {
+			return true
+		}
+	}
 	return !hasOption(cl, "-nodefaultlibs") && !hasOption(cl, "-nostdlib")
 }
 
-// isRustName recognises mangled Rust names, legacy and v0.
+// isRustName recognises mangled Rust names, legacy and v0. The legacy ones are
+// C++'s form with a hash for the last part.
 func isRustName(name string) bool {
-	return strings.HasPrefix(name, "_R") || strings.HasPrefix(name, "_ZN") && strings.Contains(name, "17h")
+	if strings.HasPrefix(name, "_R") {
+		return true
+	}
+	k := strings.LastIndex(name, "17h")
+	return strings.HasPrefix(name, "_ZN") && k > 0 && len(name) >= k+20 && name[k+19] == 'E' && strings.Trim(name[k+3:k+19], "0123456789abcdef") == ""
 }
 
 // keepNames matches mangled names against the globs of the config, which

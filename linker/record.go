@@ -26,7 +26,7 @@ func (p *preparation) newReport() *report.Report {
 		Stamp: stamp(p.cfg),
 		Modes: report.Modes{
 			Fold: p.cfg.Fold, GC: p.cl.GCSections, Linker: p.kind.String(), Style: p.cl.Style.String(),
-			Triple: p.cfg.Triple, Profile: p.cfg.Profile, Package: packageName(), Keep: p.cfg.Keep,
+			Triple: p.cfg.Triple, Profile: p.cfg.Profile, Package: packageName(), Keep: p.cfg.Keep, Trims: p.trims.notes,
 		},
 	}
 	paths := p.paths()
@@ -221,6 +221,11 @@ func (p *preparation) claim(plan *merge.Plan) *verify.Claim {
 	if p.kind == KindUnknown {
 		c.Linker = ""
 	}
+	for _, n := range l.Exports() {
+		if p.cl.Shared && p.exports != nil && p.exports(n) && !strings.Contains(n, "@") {
+			c.Exports = append(c.Exports, n)
+		}
+	}
 	for _, d := range p.cl.Defsym {
 		name, _, _ := strings.Cut(d, "=")
 		c.Provided = append(c.Provided, name)
@@ -234,6 +239,9 @@ func (p *preparation) claim(plan *merge.Plan) *verify.Claim {
 	for _, o := range l.Objects {
 		v := verify.Object{Name: o.File.Name, Data: o.File.Data, Opaque: o.Reason != "", Fates: make([]verify.Fate, len(o.File.Sections))}
 		for i := range v.Fates {
+			if v.Opaque {
+				break // nothing was done to it, and nothing is claimed of it
+			}
 			id := o.Base + merge.SecID(i)
 			f := &v.Fates[i]
 			switch plan.Fate[id] {
@@ -249,6 +257,11 @@ func (p *preparation) claim(plan *merge.Plan) *verify.Claim {
 			if lead := plan.Leader[id]; lead != merge.NoSec {
 				lo, li := l.Of(lead)
 				f.Object, f.Section = uint32(l.ObjectIndex(lo.Base)), li
+			}
+		}
+		if n := len(c.Objects); p.trims.cutFrom(n) {
+			for _, k := range p.trims.cuts[n] {
+				v.Cuts = append(v.Cuts, verifyCuts[k])
 			}
 		}
 		c.Objects = append(c.Objects, v)

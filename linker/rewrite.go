@@ -18,9 +18,15 @@ import (
 // returns the command line that links them.
 //
 // An archive of which anything changes is replaced by the members that the
-// link extracts, as plain objects, in its place: an archive would need a new
-// index, and its other members could be pulled in by names that moved. So
-// could those of an unchanged archive; that is replaced, too, if it has one.
+// link extracts, as plain objects: an archive would need a new index, and its
+// other members could be pulled in by names that moved. So could those of an
+// unchanged archive; that is replaced, too, if it has one. What was extracted
+// of objects between --start-lib and --end-lib must be taken out from there,
+// for nothing may want it by the same name any more.
+//
+// The order of objects is that of constructors, and of whatever is collected
+// in sections of its own. So a member goes where the linker came by it: where
+// it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	w := &writer{dir: filepath.Join(dir, "objects")}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
@@ -31,40 +37,34 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		return nil, err
 	}
 	for _, e := range edits {
-		p.rewritten = append(p.rewritten, e != nil)
+		p.rewritten = append(p.rewritten, e != nil || p.trims.cutFrom(len(p.rewritten)))
 	}
-	moved := plan.Aliases()
-	replace := map[int][]string{} // by index into cl.Args
-	n := 0                        // of the object in link order
+	aliases := plan.Aliases()
+	changed := map[*Input]bool{}
+	n := 0 // of the object in link order
 	for i := range p.in.files {
 		f := &p.in.files[i]
-		if f.object != nil {
-			if edits[n] != nil {
-				replace[f.input.Arg] = []string{w.add(f.input.Path, f.object, edits[n])}
+		changed[f.input] = changed[f.input] || offers(f, aliases)
+		for range f.objects() {
+			changed[f.input] = changed[f.input] || p.rewritten[n] || f.input.StartLib
+			n++
+		}
+	}
+	n = 0
+	paths := make([][]string, len(p.in.files)) // what takes a file's place, nil to leave it
+	for i := range p.in.files {
+		f := &p.in.files[i]
+		if changed[f.input] {
+			paths[i] = []string{}
+		}
+		for name, file := range f.objects() {
+			if changed[f.input] {
+				paths[i] = append(paths[i], w.add(name, file, edits[n]))
 			}
 			n++
-			continue
 		}
-		first, changed := n, offers(f, moved)
-		for _, m := range f.members {
-			if m.File() != nil {
-				changed = changed || edits[n] != nil
-				n++
-			}
-		}
-		if !changed {
-			continue
-		}
-		paths := []string{}
-		for _, m := range f.members {
-			if m.File() != nil {
-				paths = append(paths, w.add(m.Name, m.File(), edits[first]))
-				first++
-			}
-		}
-		replace[f.input.Arg] = paths
 	}
-	return splice(p.cl, replace), w.write()
+	return p.splice(paths), w.write()
 }
 
 // editAll makes the edits of all objects; indexed in link order, nil where
@@ -99,26 +99,37 @@ func offers(f *inputFile, names map[string]bool) bool {
 	return false
 }
 
-// splice puts the new inputs into the command line, where the old ones were.
-func splice(cl *CommandLine, replace map[int][]string) []string {
-	skip := map[int]bool{}
-	for i := range cl.Inputs {
-		if in := &cl.Inputs[i]; replace[in.Arg] != nil {
-			for k := 1; k < in.NArgs; k++ {
-				skip[in.Arg+k] = true
+// splice puts the new inputs into the command line, where the old ones were;
+// members that came late, behind what was being read then.
+func (p *preparation) splice(paths [][]string) []string {
+	var args []string
+	next := 0        // the first argument not yet dealt with
+	var place *Input // what stands in the command line here
+	for i := range p.in.files {
+		f := &p.in.files[i]
+		if !f.moved {
+			place = f.input
+			args = append(args, p.cl.Args[next:place.Arg]...)
+			next = place.Arg + place.NArgs
+			if paths[i] == nil {
+				args = append(args, p.cl.Args[place.Arg:next]...)
 			}
 		}
-	}
-	var args []string
-	for i, a := range cl.Args {
-		switch paths, ok := replace[i]; {
-		case ok:
-			args = append(args, paths...)
-		case !skip[i]:
-			args = append(args, a)
+		if place.StartLib && len(paths[i]) > 0 {
+			args = append(append(append(args, p.option("--end-lib")), paths[i]...), p.option("--start-lib"))
+		} else {
+			args = append(args, paths[i]...)
 		}
 	}
-	return args
+	return append(args, p.cl.Args[next:]...)
+}
+
+// option spells an option of the linker.
+func (p *preparation) option(name string) string {
+	if p.cl.Style == StyleCC {
+		return "-Wl," + name
+	}
+	return name
 }
 
 // writer writes objects into a folder of the link's own.

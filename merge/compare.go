@@ -15,8 +15,11 @@ type operand struct {
 	follows int32  // index of the candidate referred to, −1 if none
 	id      uint64 // identity of what is referred to, by kind
 	off     int64  // the place within it, or what is left of the addend
-	form    uint64 // operandPiece: what its section says of its pieces
-	piece   []byte // operandPiece: contents
+	// form is what else tells it apart: of a piece, what its section says of
+	// its pieces; of a slot of the GOT, the place within that; an IFUNC.
+	form  uint64
+	class string // operandPiece: the output section class
+	piece []byte // operandPiece: contents
 	// operandPiece: the section it lies in, and that section's alignment,
 	// where the leader's can be raised to it. Not compared.
 	sec   SecID
@@ -59,31 +62,56 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 		}
 		return operand{kind: operandPlace, follows: -1, off: int64(t.value) + addend}
 	}
-	switch t.kind {
-	case toNothing:
-		return operand{kind: operandNone, follows: -1, off: addend}
-	case toAbsolute:
-		return operand{kind: operandNumber, follows: -1, off: int64(t.value) + addend}
-	case toSymbol:
+	kind := l.Arch.Reloc(r.Type).Kind
+	if kind == objfile.RelSize {
+		// Two symbols of one place can have different sizes.
 		if t.global {
 			return operand{kind: operandSymbol, follows: -1, id: uint64(t.sym), off: addend}
 		}
 		return operand{kind: operandLocal, follows: -1, id: uint64(o.index)<<32 | uint64(r.Sym), off: addend}
+	}
+	var form uint64
+	if kind == objfile.RelGOT || kind == objfile.RelTLS {
+		// The addend counts from the slot, not from the symbol.
+		form, addend = uint64(addend), 0
+	}
+	if t.typ == objfile.STT_GNU_IFUNC {
+		form ^= 1 << 63 // what its resolver returns, not the resolver itself
+	}
+	switch t.kind {
+	case toNothing:
+		return operand{kind: operandNone, follows: -1, off: addend, form: form}
+	case toAbsolute:
+		return operand{kind: operandNumber, follows: -1, off: int64(t.value) + addend, form: form}
+	case toSymbol:
+		if t.global {
+			return operand{kind: operandSymbol, follows: -1, id: uint64(t.sym), off: addend, form: form}
+		}
+		return operand{kind: operandLocal, follows: -1, id: uint64(o.index)<<32 | uint64(r.Sym), off: addend, form: form}
 	case toDiscarded:
-		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend}
+		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend, form: form}
 	}
 	to, ti := l.Of(t.sec)
 	ts := &to.File.Sections[ti]
-	if ts.Flags&objfile.SHF_MERGE != 0 && ts.Flags&objfile.SHF_WRITE == 0 && ts.Rel == 0 && ts.EntSize > 0 {
+	if l.hasPieces(to, ts) && form == 0 {
 		if p, ok := piece(to.File, ti, t, addend); ok {
+			p.class = f.outputClass(ts.Name)
 			return p
 		}
 	}
 	c := f.index[t.sec]
 	if c < 0 || f.identity[t.sec] && (ts.Flags&objfile.SHF_EXECINSTR == 0 || l.seesAddress(src, o, i, r, t)) {
-		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend}
+		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend, form: form}
 	}
-	return operand{kind: operandNode, follows: c, off: int64(t.value) + addend}
+	return operand{kind: operandNode, follows: c, off: int64(t.value) + addend, form: form}
+}
+
+// hasPieces reports whether a section's strings or constants are merged by
+// the linker, so that contents are all that tells them apart. In an object
+// that is left alone they could not be aligned for others.
+func (l *Link) hasPieces(o *Object, s *objfile.Section) bool {
+	const plain = objfile.SHF_ALLOC | objfile.SHF_MERGE | objfile.SHF_STRINGS | objfile.SHF_GROUP
+	return s.Flags&objfile.SHF_MERGE != 0 && s.Flags&^plain == 0 && s.Rel == 0 && s.EntSize > 0 && o.Reason == ""
 }
 
 // seesAddress reports whether a reference to code lets the program have the
@@ -146,7 +174,7 @@ func piece(f *objfile.File, section uint32, t target, addend int64) (operand, bo
 
 // sameOperand compares two operands; classes decides for candidates.
 func (f *folder) sameOperand(a, b operand) bool {
-	if a.kind != b.kind || a.off != b.off || a.id != b.id || a.form != b.form || a.kind == operandBad {
+	if a.kind != b.kind || a.off != b.off || a.id != b.id || a.form != b.form || a.class != b.class || a.kind == operandBad {
 		return false
 	}
 	if a.kind == operandNode {
@@ -184,7 +212,7 @@ func (f *folder) same(a, b SecID) bool {
 
 func (f *folder) sameRelocs(oa *Object, ia uint32, ob *Object, ib uint32) bool {
 	ra, rb := oa.File.Relocs(ia), ob.File.Relocs(ib)
-	if ra.Len() != rb.Len() || ra.Rela != rb.Rela {
+	if ra.Len() != rb.Len() || ra.Len() > 0 && ra.Rela != rb.Rela {
 		return false
 	}
 	for k := range ra.Len() {

@@ -189,8 +189,7 @@ func (e *editor) names() error {
 func (e *editor) references() error {
 	f := e.o.File
 	for i := range f.Sections {
-		id := e.o.Base + SecID(i)
-		if fate := e.p.Fate[id]; fate != FateKept || isEhFrame(&f.Sections[i]) {
+		if !e.p.remains(e.o, uint32(i)) || isEhFrame(&f.Sections[i]) {
 			continue
 		}
 		rs := f.Relocs(uint32(i))
@@ -249,12 +248,12 @@ func (e *editor) frames() error {
 		eh := e.o.frames[ref.frame]
 		rs := e.o.File.Relocs(eh.Section)
 		id := e.o.Base + SecID(ref.section)
-		switch e.p.Fate[id] {
-		case FateKept:
+		switch fate := e.p.Fate[id]; {
+		case e.p.remains(e.o, ref.section):
 			if err := e.redirect(eh.Section, rs, int(ref.lsda)); err != nil {
 				return err
 			}
-		case FateFolded, FateDropped, FateThunk:
+		case fate == FateFolded, fate == FateDropped, fate == FateThunk:
 			r := rs.At(int(ref.lsda))
 			e.edit.SetReloc(eh.Section, int(ref.lsda), objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
 		}
@@ -266,7 +265,7 @@ func (e *editor) frames() error {
 // out by itself, all but gold, which keeps every exception table; the others
 // are spared the work, and a link without --gc-sections folds, too.
 func (e *editor) exclusions() error {
-	f := e.o.File
+	f, excluded := e.o.File, map[uint32]bool{}
 	for i := range f.Sections {
 		if _, grouped := e.o.groups[uint32(i)]; grouped || isEhFrame(&f.Sections[i]) {
 			continue
@@ -284,6 +283,15 @@ func (e *editor) exclusions() error {
 		e.edit.Exclude(uint32(i))
 		if e.l.opt.Exclude == ExcludeDetached {
 			e.detach(uint32(i))
+		}
+		excluded[uint32(i)] = true
+	}
+	// What tools are told of a section that is left out goes with it: gold
+	// would miss the section.
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		if _, grouped := e.o.groups[uint32(i)]; !grouped && s.Flags&(objfile.SHF_LINK_ORDER|objfile.SHF_ALLOC) == objfile.SHF_LINK_ORDER && excluded[s.Link] {
+			e.edit.Exclude(uint32(i))
 		}
 	}
 	return nil

@@ -190,7 +190,9 @@ func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
 		}
 		if k >= f.FirstGlobal {
 			d := &l.defs[o.globals[k-f.FirstGlobal]]
-			if d.pinned || l.opt.PinAll {
+			// A pinned function keeps its address and body, and others may
+			// share them: its weight is exported.
+			if d.pinned && !code || l.opt.PinAll {
 				return Pinned
 			}
 			if d.several {

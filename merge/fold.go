@@ -210,8 +210,9 @@ func (f *folder) labelOperand(buf []byte, typ uint32, op operand) []byte {
 	buf = append(buf, byte(op.kind))
 	buf = binary.LittleEndian.AppendUint64(buf, op.id)
 	buf = binary.LittleEndian.AppendUint64(buf, uint64(op.off))
+	buf = binary.LittleEndian.AppendUint64(buf, op.form)
 	if op.kind == operandPiece {
-		buf = binary.LittleEndian.AppendUint64(buf, op.form)
+		buf = append(append(buf, op.class...), 0)
 		buf = binary.LittleEndian.AppendUint32(buf, uint32(len(op.piece)))
 		buf = append(buf, op.piece...)
 	}

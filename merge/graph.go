@@ -98,6 +98,10 @@ type Link struct {
 	symName []string     // indexed by SymID
 	objOf   []uint32     // indexed by SecID: the object
 	opt     Options
+	// losers lists the sections of definitions that were not chosen: another
+	// COMDAT group's copy, or a further definition of a name. Linkers do not
+	// all look at objects in one order, so nothing rests on their being dead.
+	losers map[SymID][]SecID
 
 	// What mark finds.
 	live []bool // indexed by SecID
@@ -180,7 +184,7 @@ const (
 // or unknown machines; an object that it does not understand is left alone
 // (Object.Reason).
 func NewLink(files []*objfile.File, opt Options) (*Link, error) {
-	l := &Link{opt: opt, names: make(map[string]SymID, 1<<14)}
+	l := &Link{opt: opt, names: make(map[string]SymID, 1<<14), losers: map[SymID][]SecID{}}
 	base := SecID(0)
 	for i, f := range files {
 		a := objfile.ArchOf(f.Machine)
@@ -305,7 +309,10 @@ func (l *Link) resolve() {
 			o.globals[i-f.FirstGlobal] = id
 			r := rankStrong
 			switch {
-			case s.Section == objfile.SecUndef || s.Defined() && o.dropped(s.Section):
+			case s.Section == objfile.SecUndef:
+				continue
+			case s.Defined() && o.dropped(s.Section):
+				l.losers[id] = append(l.losers[id], o.Base+SecID(s.Section))
 				continue
 			case s.Section == objfile.SecCommon || s.Type == objfile.STT_COMMON:
 				r = rankCommon
@@ -313,7 +320,17 @@ func (l *Link) resolve() {
 				r = rankWeak
 			}
 			d := &l.defs[id]
-			d.several = d.several || d.rank != rankNone
+			if d.rank != rankNone {
+				d.several = true
+				lost, at := o, s
+				if r > d.rank {
+					lost = l.Objects[d.object]
+					at = lost.File.Symbol(d.symbol)
+				}
+				if at.Defined() {
+					l.losers[id] = append(l.losers[id], lost.Base+SecID(at.Section))
+				}
+			}
 			if r > d.rank {
 				d.object, d.symbol, d.rank = o.index, i, r
 			}
@@ -329,8 +346,13 @@ func (l *Link) resolve() {
 		if visible && (l.opt.ExportAll || l.opt.Exports != nil && l.opt.Exports(l.symName[id])) {
 			d.exported = true
 		}
-		if s.Bind == objfile.STB_GNU_UNIQUE || l.opt.PinAll {
+		// A name with a version (.symver) stands for another one, too.
+		plain, _, versioned := strings.Cut(l.symName[id], "@")
+		if s.Bind == objfile.STB_GNU_UNIQUE || l.opt.PinAll || versioned {
 			d.exported = true
+		}
+		if plain, ok := l.names[plain]; versioned && ok {
+			l.defs[plain].exported = true
 		}
 	}
 }
@@ -355,7 +377,7 @@ func (l *Link) study(o *Object) {
 		case s.MultiRel && s.Flags&objfile.SHF_ALLOC != 0:
 			o.leave("section " + s.Name + " has several relocation sections")
 		case s.Name == ".comment":
-			o.Rust = o.Rust || bytes.Contains(f.Bytes(uint32(i)), []byte("rustc version "))
+			o.Rust = onlyRust(f.Bytes(uint32(i)))
 		case s.Type == objfile.SHT_LLVM_ADDRSIG && s.Link == f.Symtab:
 			o.readAddrsig(uint32(i))
 		case strings.HasPrefix(s.Name, ".gnu.lto_"):
@@ -389,6 +411,22 @@ func (l *Link) study(o *Object) {
 	}
 	l.attachFrames(o)
 	o.tieMetadata()
+}
+
+// onlyRust reports whether a .comment section names rustc and nobody else: an
+// object that ld -r made of several has the comments of all.
+func onlyRust(comment []byte) bool {
+	found := false
+	for _, c := range bytes.Split(comment, []byte{0}) {
+		switch {
+		case len(c) == 0:
+		case bytes.HasPrefix(c, []byte("rustc version ")):
+			found = true
+		default:
+			return false
+		}
+	}
+	return found
 }
 
 // readAddrsig reads LLVM's table of address-significant symbols: ULEB128

@@ -7,9 +7,9 @@ import (
 )
 
 // mark finds every section that the real linker's --gc-sections would keep,
-// or more: where it is not sure, a section is live. Dead sections are left
-// to the linker; what rests on their being dead is only that an LSDA which
-// they alone name need not be kept.
+// or more: where it is not sure, a section is live. Which copy of a COMDAT
+// group or which of several definitions a linker chooses depends on the order
+// in which it comes by them, so all of them are.
 //
 // The walk is breadth-first, so that via gives shortest paths.
 func (l *Link) mark() {
@@ -26,24 +26,33 @@ func (l *Link) mark() {
 		if s := l.Section(id); s.Flags&objfile.SHF_ALLOC == 0 || s.Flags&objfile.SHF_EXCLUDE != 0 {
 			return
 		}
-		if o, i := l.Of(id); o.dropped(i) {
-			return
-		}
 		l.live[id], l.via[id] = true, from
 		queue = append(queue, id)
 	}
+	reachName := func(id SymID, from SecID) {
+		if sec, ok := l.place(id); ok {
+			reach(sec, from)
+		}
+		for _, sec := range l.losers[id] {
+			reach(sec, from)
+		}
+	}
 	for _, o := range l.Objects {
 		for i := range o.File.Sections {
-			if l.opt.KeepAll || l.isRoot(o, uint32(i)) {
+			if l.opt.KeepAll || o.Reason != "" || l.isRoot(o, uint32(i)) {
 				reach(o.Base+SecID(i), NoSec)
+			}
+		}
+		if o.Reason != "" {
+			// What it refers to may not all be understood.
+			for _, id := range o.globals {
+				reachName(id, NoSec)
 			}
 		}
 	}
 	for id := range l.defs {
 		if d := &l.defs[id]; d.exported || d.pinned {
-			if sec, ok := l.place(SymID(id)); ok {
-				reach(sec, NoSec)
-			}
+			reachName(SymID(id), NoSec)
 		}
 	}
 	// Metadata that SHF_LINK_ORDER ties to a section lives with it.
@@ -59,15 +68,11 @@ func (l *Link) mark() {
 	}
 	follow := func(o *Object, sym uint32, from SecID) {
 		t := l.resolveRef(o, sym)
-		switch t.kind {
-		case toSection:
+		if t.kind == toSection || t.kind == toDiscarded {
 			reach(t.sec, from)
-		case toSymbol:
-			if t.global {
-				if sec, ok := l.place(t.sym); ok {
-					reach(sec, from)
-				}
-			}
+		}
+		if t.global {
+			reachName(t.sym, from)
 		}
 	}
 	for len(queue) > 0 {
@@ -112,11 +117,14 @@ func isEhFrame(s *objfile.Section) bool { return s.Name == ".eh_frame" }
 // to it.
 func (l *Link) isRoot(o *Object, i uint32) bool {
 	s := &o.File.Sections[i]
-	if s.Flags&objfile.SHF_ALLOC == 0 || isEhFrame(s) || o.dropped(i) {
+	if s.Flags&objfile.SHF_ALLOC == 0 || isEhFrame(s) {
 		return false
 	}
 	if s.Flags&objfile.SHF_LINK_ORDER != 0 {
 		return false // lives with its section
+	}
+	if l.isExidx(s) {
+		return true // one that says of no section that it lives with that
 	}
 	switch s.Type {
 	case objfile.SHT_INIT_ARRAY, objfile.SHT_FINI_ARRAY, objfile.SHT_PREINIT, objfile.SHT_NOTE:

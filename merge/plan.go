@@ -43,6 +43,8 @@ type Plan struct {
 	aliases map[SecID][]SymID
 	// localAliases lists, by leader, the local names that it takes over.
 	localAliases map[SecID][]localAlias
+	// reach is more than any jump from code to code spans, bytes; 0 unknown.
+	reach uint64
 	// shapes numbers contents, by hash; see Shape.
 	shapes map[uint64]uint32
 }
@@ -70,6 +72,8 @@ func (l *Link) Make() (*Plan, error) {
 		s := &o.File.Sections[i]
 		switch {
 		case s.Flags&objfile.SHF_ALLOC == 0:
+		case o.dropped(i):
+			p.Fate[id], p.Reason[id] = FateDropped, Grouped
 		case l.live[id]:
 			p.Fate[id] = FateKept
 			p.Reason[id] = l.whyNot(o, i)
@@ -84,14 +88,21 @@ func (l *Link) Make() (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	for c, members := range f.members {
-		ids := make([]SecID, len(members))
-		for k, m := range members {
-			ids[k] = f.nodes[m]
-			p.Class[ids[k]] = int32(c)
-		}
-		if len(ids) > 1 {
-			p.elect(f, ids)
+	// Functions first: which jump table stays depends on who uses it.
+	for _, code := range [...]bool{true, false} {
+		for c, members := range f.members {
+			if (l.Section(f.nodes[members[0]]).Flags&objfile.SHF_EXECINSTR != 0) != code {
+				continue
+			}
+			ids := make([]SecID, len(members))
+			for k, m := range members {
+				ids[k] = f.nodes[m]
+				p.Class[ids[k]] = int32(c)
+			}
+			if len(ids) > 1 {
+				p.preferTable(ids)
+				p.elect(f, ids)
+			}
 		}
 	}
 	p.settle()
@@ -181,11 +192,26 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 	if l.hasExtab(o, i) || !l.endsInLabel(o, i) {
 		return nil // its unwind information could not be cut short
 	}
-	t := l.Arch.Thunk(o.File, i)
+	if p.reach == 0 {
+		p.reach = l.allocated()
+	}
+	t := l.Arch.Thunk(o.File, i, p.reach)
 	if t == nil || uint64(len(t.Code)) >= o.File.Sections[i].Size {
 		return nil
 	}
+	// Someone may have asked for the alignment, to have room for bits in
+	// pointers: not so in Rust, where up to 16 is what the compiler likes.
+	if align := o.File.Sections[i].Align; !o.Rust || align > 16 {
+		t.Align = max(t.Align, align)
+	}
 	return t
+}
+
+// remains reports whether a section's references count: it is kept, or may be
+// after all, as a copy of a COMDAT group that another linker would choose.
+func (p *Plan) remains(o *Object, i uint32) bool {
+	id := o.Base + SecID(i)
+	return p.Fate[id] == FateKept || p.Link.live[id] && o.dropped(i)
 }
 
 // nameLeaders numbers the leaders in link order.
@@ -243,9 +269,14 @@ func (p *Plan) takeLocalNames() {
 	}
 }
 
-// isRustName recognises mangled Rust names, legacy and v0.
+// isRustName recognises mangled Rust names, legacy and v0. The legacy ones are
+// C++'s form with a hash for the last part.
 func isRustName(name string) bool {
-	return strings.HasPrefix(name, "_R") || strings.HasPrefix(name, "_ZN") && strings.Contains(name, "17h")
+	if strings.HasPrefix(name, "_R") {
+		return true
+	}
+	k := strings.LastIndex(name, "17h")
+	return strings.HasPrefix(name, "_ZN") && k > 0 && len(name) >= k+20 && name[k+19] == 'E' && strings.Trim(name[k+3:k+19], "0123456789abcdef") == ""
 }
 
 // Folded counts the sections that fold, and their bytes.

@@ -38,6 +38,14 @@ func (l *Link) markSymbol(leader SecID) objfile.Symbol {
 func (p *Plan) redirectable(o *Object, i uint32, rs objfile.Relocs, r objfile.Reloc, s *objfile.Symbol) bool {
 	l := p.Link
 	victim := o.Base + SecID(s.Section)
+	switch l.Arch.Reloc(r.Type).Kind {
+	case objfile.RelUnknown, objfile.RelSize:
+		return false // the mark has another size
+	case objfile.RelGOT, objfile.RelTLS:
+		if s.Value != 0 {
+			return false // the addend counts from the slot, not from the symbol
+		}
+	}
 	code := o.File.Sections[s.Section].Flags&objfile.SHF_EXECINSTR != 0
 	if s.Value&^l.thumbBit(s) != 0 {
 		// The value would have to go to the addend: which with SHT_REL lies
@@ -72,24 +80,58 @@ func (l *Link) shrinks(o *Object, section uint32) bool {
 	return false
 }
 
+// preferTable moves the jump table of a function that stays, if there is
+// one among equal constants, to the front: the first becomes their leader. A
+// table names places within the function that uses it, and that function
+// must have them.
+func (p *Plan) preferTable(ids []SecID) {
+	l := p.Link
+	for k, id := range ids {
+		u := l.user[id]
+		if u == NoSec || u == manySecs || p.Fate[u] != FateKept || l.Section(u).Flags&objfile.SHF_EXECINSTR == 0 {
+			continue
+		}
+		o, i := l.Of(id)
+		rs := o.File.Relocs(i)
+		for n := range rs.Len() {
+			if t := l.resolveRef(o, rs.At(n).Sym); t.kind == toSection && t.sec == u {
+				copy(ids[1:k+1], ids[:k])
+				ids[0] = id
+				return
+			}
+		}
+	}
+}
+
 // settle takes back the folding of sections that something kept names in a
-// way that can't be made to name their leaders. What is kept then has
-// references of its own, so it goes on until all can be carried out.
+// way that can't be made to name their leaders, and jumps in place of bodies
+// of which something kept names the inside. What is kept then has references
+// of its own, so it goes on until all can be carried out.
 func (p *Plan) settle() {
 	l := p.Link
 	for changed := true; changed; {
 		changed = false
 		look := func(o *Object, i uint32, rs objfile.Relocs, k int) {
 			r := rs.At(k)
-			if r.Sym == 0 || r.Sym >= o.File.FirstGlobal {
+			t := l.resolveRef(o, r.Sym)
+			if t.kind != toSection {
 				return
 			}
-			s := o.File.Symbol(r.Sym)
-			if !s.Defined() || p.Fate[o.Base+SecID(s.Section)] != FateFolded || p.redirectable(o, i, rs, r, &s) {
+			switch p.Fate[t.sec] {
+			case FateFolded:
+				// A global name moves to the leader, and needs no redirection.
+				if s := o.File.Symbol(r.Sym); t.global || p.redirectable(o, i, rs, r, &s) {
+					return
+				}
+			case FateThunk:
+				if l.atStart(o, i, r, t) {
+					return
+				}
+				delete(p.Thunks, t.sec)
+			default:
 				return
 			}
-			id := o.Base + SecID(s.Section)
-			p.Fate[id], p.Leader[id], p.Reason[id] = FateKept, NoSec, NotRedirected
+			p.Fate[t.sec], p.Leader[t.sec], p.Reason[t.sec] = FateKept, NoSec, NotRedirected
 			changed = true
 		}
 		for _, o := range l.Objects {
@@ -97,7 +139,7 @@ func (p *Plan) settle() {
 				continue // nothing of it folds
 			}
 			for i := range o.File.Sections {
-				if p.Fate[o.Base+SecID(i)] != FateKept || isEhFrame(&o.File.Sections[i]) || p.goesWith(o, uint32(i)) {
+				if !p.remains(o, uint32(i)) || isEhFrame(&o.File.Sections[i]) || p.goesWith(o, uint32(i)) {
 					continue
 				}
 				rs := o.File.Relocs(uint32(i))
@@ -106,7 +148,7 @@ func (p *Plan) settle() {
 				}
 			}
 			for _, ref := range o.fdes {
-				if ref.lsda >= 0 && p.Fate[o.Base+SecID(ref.section)] == FateKept {
+				if ref.lsda >= 0 && p.remains(o, ref.section) {
 					eh := o.frames[ref.frame].Section
 					look(o, eh, o.File.Relocs(eh), int(ref.lsda))
 				}
@@ -148,4 +190,15 @@ func (l *Link) endsInLabel(o *Object, i uint32) bool {
 		}
 	}
 	return true
+}
+
+// allocated is the size of all that is live, paddings included, and so more
+// than lies between two functions that end up in one output section.
+func (l *Link) allocated() (n uint64) {
+	for id, live := range l.live {
+		if s := l.Section(SecID(id)); live && s.Type != objfile.SHT_NOBITS {
+			n += s.Size + max(s.Align, 1)
+		}
+	}
+	return n
 }

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"leanlink/objfile"
@@ -28,7 +29,13 @@ type Member struct {
 	file    *objfile.File
 	taken   bool
 	skipped bool // not an ELF object: nothing to extract
+	during  int
+	rank    int
 }
+
+// Extracted says when an extracted member came into the link: while the input
+// of index during was being read, behind all members of lower rank.
+func (m *Member) Extracted() (during, rank int) { return m.during, m.rank }
 
 // File returns the member's parsed object, nil if it was not extracted.
 func (m *Member) File() *objfile.File {
@@ -52,6 +59,71 @@ func Taken(inputs []Input) string {
 	return b.String()
 }
 
+// Contested returns a name over which linkers that search archives in one way
+// otherwise come to different members, "" if there is none: an object has a
+// common symbol that a member not extracted may define, or refers to what both
+// a shared object and such a member offer. It is to be asked after Extract.
+func Contested(inputs []Input) string {
+	common, wanted, shared := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	look := func(f *objfile.File) {
+		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
+			switch s := f.Symbol(i); {
+			case s.Section == objfile.SecCommon || s.Type == objfile.STT_COMMON:
+				common[f.NameOf(&s)] = true
+			case s.Section == objfile.SecUndef && s.Bind != objfile.STB_WEAK:
+				wanted[f.NameOf(&s)] = true
+			}
+		}
+	}
+	for i := range inputs {
+		in := &inputs[i]
+		if f := in.File; f != nil {
+			look(f)
+		}
+		if f := in.Shared; f != nil {
+			for k := f.FirstGlobal; k < f.NumSymbols; k++ {
+				if s := f.Symbol(k); s.Section != objfile.SecUndef {
+					shared[f.NameOf(&s)] = true
+				}
+			}
+		}
+		for _, m := range in.Members {
+			if f := m.File(); f != nil {
+				look(f)
+			}
+		}
+	}
+	offered := map[string]bool{}
+	for i := range inputs {
+		for _, m := range inputs[i].Members {
+			for _, name := range m.Defines {
+				if m.taken {
+					delete(wanted, name) // what is defined is not looked for
+				} else {
+					offered[name] = true
+				}
+			}
+		}
+		if f := inputs[i].File; f != nil {
+			for k := f.FirstGlobal; k < f.NumSymbols; k++ {
+				if s := f.Symbol(k); s.Section != objfile.SecUndef {
+					delete(wanted, f.NameOf(&s))
+				}
+			}
+		}
+	}
+	var names []string
+	for name := range offered {
+		if common[name] || wanted[name] && shared[name] {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return slices.Min(names)
+}
+
 // symState is what a name stands for while archives are being searched.
 type symState uint8
 
@@ -67,8 +139,9 @@ const (
 type extraction struct {
 	state map[string]symState
 	lazy  map[string]*Member // first member on offer, position-independent search only
-	order []*Member
-	eager bool // lld and mold: archives are on offer from anywhere on the line
+	eager bool               // lld and mold: archives are on offer from anywhere on the line
+	now   int                // index of the input that is being read
+	count int                // of members taken
 	err   error
 }
 
@@ -92,15 +165,10 @@ func Extract(inputs []Input, roots []string, eager bool) error {
 	}
 	for i := 0; i < len(inputs); i++ {
 		in := &inputs[i]
+		x.now = i
 		switch {
-		case in.File != nil:
-			x.object(in.File)
-		case in.Shared != nil:
-			x.shared(in.Shared)
-		case in.Whole:
-			for _, m := range in.Members {
-				x.take(m)
-			}
+		case in.File != nil || in.Shared != nil || in.Whole:
+			x.whole(in)
 		case eager:
 			for _, m := range in.Members {
 				x.offer(m)
@@ -116,22 +184,19 @@ func Extract(inputs []Input, roots []string, eager bool) error {
 			}
 			// A group: objects and shared objects in it count once, its
 			// archives are searched until a round finds nothing.
-			for k := i; k <= last; k++ {
-				switch g := &inputs[k]; {
-				case g.File != nil:
-					x.object(g.File)
-				case g.Shared != nil:
-					x.shared(g.Shared)
-				case g.Whole:
-					for _, m := range g.Members {
-						x.take(m)
-					}
-				}
-			}
-			for changed := true; changed && x.err == nil; {
-				changed = false
+			for round, changed := 0, true; changed && x.err == nil; round++ {
+				changed = round == 0
 				for k := i; k <= last; k++ {
-					if x.search(inputs[k].Members) {
+					x.now = k
+					if round > 0 {
+						x.now = last
+					}
+					switch g := &inputs[k]; {
+					case g.File != nil || g.Shared != nil || g.Whole:
+						if round == 0 {
+							x.whole(g)
+						}
+					case x.search(g.Members):
 						changed = true
 					}
 				}
@@ -143,6 +208,19 @@ func Extract(inputs []Input, roots []string, eager bool) error {
 		}
 	}
 	return x.err
+}
+
+// whole adds an input all of which takes part.
+func (x *extraction) whole(in *Input) {
+	switch {
+	case in.File != nil:
+		x.object(in.File)
+	case in.Shared != nil:
+		x.shared(in.Shared)
+	}
+	for _, m := range in.Members {
+		x.take(m)
+	}
 }
 
 // want notes a reference; in an eager search it extracts at once.
@@ -241,7 +319,8 @@ func (x *extraction) take(m *Member) {
 	if m.taken || x.err != nil {
 		return
 	}
-	m.taken = true
+	m.taken, m.during, m.rank = true, x.now, x.count
+	x.count++
 	if m.file == nil && !m.skipped {
 		f, err := m.Parse()
 		if err != nil {

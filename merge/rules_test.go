@@ -202,7 +202,9 @@ func TestRules(t *testing.T) {
 		{name: "several functions in a section", mode: all, sources: []string{callers("f", "g") + fn("f", work+"f2:\n"+work) + fn("g", work+"g2:\n"+work) + rustc}, apart: "f g"},
 		// The weak g loses to the strong one; neither may become an alias.
 		{name: "weak and strong", mode: all, sources: []string{callers("f", "g", "h") + fn("f", work) + fn("g", "nop\n"+work) + fn("h", "nop\n"+work), fn("g", work) + ".weak g\n.section .init_array,\"aw\"\n.quad .text.g\n" + rustc}, apart: "a:.text.g h f b:.text.g"},
-		{name: "pinned", mode: all, opt: Options{Pinned: map[string]bool{"g": true}}, sources: []string{callers("f", "g") + fn("f", work) + fn("g", work) + rustc}, apart: "f g"},
+		{name: "pinned", mode: all, opt: Options{Pinned: map[string]bool{"g": true, "h": true}}, sources: []string{callers("f", "g", "h") + fn("f", work) + fn("g", work) + fn("h", work) + rustc}, same: "f g", apart: "g h"},
+		{name: "pinned data", mode: all, opt: Options{Pinned: map[string]bool{"anon.b": true}}, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea anon.b(%rip),%rax\nret") +
+			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad -1\n.section .rodata..Lanon.b,\"a\"\n.globl anon.b\nanon.b: .quad -1\n" + rustc}, apart: "a:.rodata..Lanon.a anon.b"},
 		{name: "groups", mode: all, sources: []string{callers("f", "g") + fn("f", work) + ".section .text.g,\"axG\",@progbits,g,comdat\n.globl g\ng:\n.cfi_startproc\n" + work + ".cfi_endproc\n" + rustc}, apart: "f g"},
 		{name: "output classes", mode: all, opt: Options{Class: func(n string) string { return n }}, sources: []string{callers("f", "g") + fn("f", work) + fn("g", work) + rustc}, apart: "f g"},
 		{name: "thread-local", mode: all, sources: []string{fn("main", "mov a@tpoff,%rax\nmov b@tpoff,%rcx\nret") +

@@ -18,6 +18,14 @@ import (
 type Trim struct {
 	// Trap: the panic entry points of the standard library become traps.
 	Trap bool
+	// Locations: all core::panic::Location constants become one.
+	Locations bool
+	// Symbolizer: the standard library's backtraces know no names.
+	Symbolizer bool
+	// Frames: no unwind tables.
+	Frames bool
+	// Calls: unwind tables that are exact at calls only.
+	Calls bool
 }
 
 // Any reports whether there is anything to do.
@@ -28,8 +36,12 @@ type Cut uint8
 
 // The cuts.
 const (
-	CutNone Cut = iota
-	CutTrap     // the function's body is a trap
+	CutNone     Cut = iota
+	CutTrap         // the function's body is a trap
+	CutLocation     // the Location says nothing
+	CutReturn       // the function's body is a return
+	CutFrames       // the frame table is empty
+	CutRows         // the frame table has the rows that calls need
 )
 
 // Trimmed is what Link.Trim made.
@@ -42,8 +54,13 @@ type Trimmed struct {
 	// Missing lists, for each trim by its key in the config, what it looked
 	// for and the standard library in use does not have.
 	Missing map[string][]string
-	// Traps is the number of functions that became traps.
+	// Traps is the number of panic entry points that became traps.
 	Traps int
+	// Locations, Symbolizers are the numbers of Locations that were made one
+	// and of symbolizers that were cut; Frames is the bytes of frame tables
+	// that were dropped.
+	Locations, Symbolizers int
+	Frames                 uint64
 }
 
 // TrimError says why a trim can't be had in a link.
@@ -69,6 +86,23 @@ func (l *Link) Trim(t Trim) (*Trimmed, error) {
 	x.out = &Trimmed{Cuts: make([][]Cut, len(l.Objects)), Missing: map[string][]string{}}
 	if t.Trap {
 		if err := x.traps(); err != nil {
+			return nil, err
+		}
+	}
+	if t.Locations {
+		x.locations()
+	}
+	if t.Symbolizer {
+		x.backtraces()
+	}
+	if t.Frames {
+		// Last: what goes before patches frame entries.
+		if err := x.dropFrames(); err != nil {
+			return nil, err
+		}
+	}
+	if t.Calls {
+		if err := x.callFrames(); err != nil {
 			return nil, err
 		}
 	}

@@ -92,10 +92,15 @@ func (l *Link) unwinder() string {
 }
 
 // dynamicStd reports whether the panic runtime is in a shared object, where
-// no trim reaches it.
+// no trim reaches it: one has its language items, or the objects lack them.
 func (l *Link) dynamicStd() bool {
+	for name := range l.opt.Wanted {
+		if strings.HasSuffix(name, "rust_begin_unwind") || name == "rust_eh_personality" {
+			return true
+		}
+	}
 	for id, name := range l.symName {
-		if strings.HasSuffix(name, "18___rust_start_panic") || name == "__rust_start_panic" || strings.HasSuffix(name, "17rust_begin_unwind") {
+		if strings.HasSuffix(name, "__rust_start_panic") || strings.HasSuffix(name, "rust_begin_unwind") {
 			if l.defs[id].rank == rankNone {
 				return true
 			}
@@ -137,6 +142,7 @@ func (x *trimmer) traps() error {
 				found[p] = true
 			}
 			x.trap(o, uint32(i))
+			x.out.Traps++
 		}
 	}
 	var missing []string
@@ -249,7 +255,6 @@ func (x *trimmer) trap(o *Object, i uint32) {
 	}
 	x.cutBody(o, i, code, align)
 	x.out.Cuts[o.index][i] = CutTrap
-	x.out.Traps++
 }
 
 // cutBody gives a function a shorter body, which needs no relocations. Its

@@ -42,9 +42,16 @@ func (l *Link) RootReason(id SecID) string {
 	return "kept by its name or type"
 }
 
-// Aliases lists the names that move to other objects.
+// Aliases lists the names that objects refer to and did not before: those
+// that move to other objects, and those of leaders.
 func (p *Plan) Aliases() map[string]bool {
 	names := map[string]bool{}
+	for id := range p.leads {
+		if k, ok := p.Link.ownName(id); ok {
+			o, _ := p.Link.Of(id)
+			names[o.File.SymbolName(k)] = true
+		}
+	}
 	for _, list := range p.aliases {
 		for _, id := range list {
 			names[p.Link.symName[id]] = true
@@ -124,13 +131,16 @@ func (l *Link) Targets(id SecID, f func(SecID)) {
 	}
 }
 
-// Exports lists the names that the plan took for exported and that the
-// objects define, in order of first appearance.
+// Exports lists the names that the plan took for exported and that sections
+// of the objects define, in order of first appearance.
 func (l *Link) Exports() []string {
 	var names []string
 	for id := range l.defs {
 		d := &l.defs[id]
-		if !d.exported || d.rank == rankNone {
+		if _, ok := l.place(SymID(id)); !d.exported || !ok {
+			continue
+		}
+		if s := l.Objects[d.object].File.Symbol(d.symbol); s.Visibility() != objfile.STV_DEFAULT && s.Visibility() != objfile.STV_PROTECTED {
 			continue
 		}
 		names = append(names, l.symName[id])

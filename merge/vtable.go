@@ -32,8 +32,12 @@ func (l *Link) isVtable(o *Object, i uint32) bool {
 	if len(o.ownsSyms[i]) > 0 {
 		all := true
 		for _, k := range o.ownsSyms[i] {
-			if !strings.HasPrefix(f.SymbolName(k), "vtable.") {
+			switch name := f.SymbolName(k); {
+			case strings.HasPrefix(name, "vtable."):
+			case isLocalLabel(name), isAnonymous(name):
 				all = false
+			default:
+				return false // a static, whose fields the program can read
 			}
 		}
 		if all {

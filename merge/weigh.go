@@ -42,6 +42,16 @@ func (l *Link) weigh() {
 			}
 		}
 	}
+	for _, o := range l.Objects {
+		if o.Reason == "" {
+			continue
+		}
+		for _, id := range o.globals {
+			if sec, ok := l.place(id); ok {
+				l.weight[sec], l.interior[sec] = max(l.weight[sec], materialised), true
+			}
+		}
+	}
 	l.eachReference(func(src SecID, o *Object, i uint32, r objfile.Reloc, t target) {
 		if t.kind == toSection && t.sec != src {
 			switch u := &l.user[t.sec]; *u {
@@ -83,6 +93,9 @@ func (l *Link) weigh() {
 		}
 		use := l.use(src, o, i, r, t)
 		l.weight[sec] = max(l.weight[sec], use)
+		if l.Arch.Reloc(r.Type).Kind == objfile.RelSize {
+			l.interior[sec] = true // a jump has another size
+		}
 		if sec != src && !(use == called && l.isOwnTable(src, o, i, r, t)) && !l.atStart(o, i, r, t) {
 			l.interior[sec] = true
 		}
@@ -113,7 +126,7 @@ func (l *Link) use(src SecID, o *Object, i uint32, r objfile.Reloc, t target) we
 // atStart reports whether a reference surely means the start of its target.
 func (l *Link) atStart(o *Object, i uint32, r objfile.Reloc, t target) bool {
 	addend, ok := l.addend(o, i, o.File.Relocs(i), r)
-	if !ok {
+	if !ok || l.Arch.Reloc(r.Type).Kind == objfile.RelUnknown {
 		return false
 	}
 	if o.File.Sections[i].Flags&objfile.SHF_EXECINSTR != 0 {

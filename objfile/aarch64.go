@@ -121,7 +121,7 @@ var aarch64Relocs = [...]RelocType{
 // aarch64Thunk is B, after a landing pad where the function begins with one.
 // PACIASP and PACIBSP are landing pads, too, but sign the return address,
 // which the leader will do: BTI c stands for them.
-func aarch64Thunk(f *File, section uint32) *Thunk {
+func aarch64Thunk(f *File, section uint32, reach uint64) *Thunk {
 	const (
 		bti, btiC, btiJ, btiJC = 0xd503241f, 0xd503245f, 0xd503249f, 0xd50324df
 		paciasp, pacibsp       = 0xd503233f, 0xd503237f

@@ -49,8 +49,9 @@ type Arch struct {
 	OwnAddress func(f *File, section uint32) bool
 	// Thunk makes a body that only jumps to another function for the one in
 	// a section: code that begins with what that must begin with (endbr64,
-	// bti), and its relocations. nil if the function can't have one.
-	Thunk func(f *File, section uint32) *Thunk
+	// bti), and its relocations. reach is the farthest that it may have to
+	// jump, bytes. nil if the function can't have one.
+	Thunk func(f *File, section uint32, reach uint64) *Thunk
 	// None is the relocation type that does nothing.
 	None uint32
 	// Mapping: symbols whose names begin with $ say where code and data

@@ -235,23 +235,28 @@ func TestThunk(t *testing.T) {
 		code                 string // hexadecimal; "" for none
 		relocs               string // offset:type …
 		flags                []string
+		reach                uint64
 	}{
-		{"v7-M", "thumbv7m-none-eabi", ".eabi_attribute 6, 10\n.thumb\n" + body, "fff7febf", "0:30", nil},
-		{"v8-M baseline", "thumbv8m.base-none-eabi", ".eabi_attribute 6, 16\n.thumb\n" + body, "fff7febf", "0:30", nil},
-		{"v6-M has no B.W", "thumbv6m-none-eabi", ".eabi_attribute 6, 11\n.thumb\n" + body, "", "", nil},
-		{"no attributes", "thumbv7m-none-eabi", ".thumb\n" + body, "", "", nil},
-		{"ARM state", "armv7a-none-eabi", ".eabi_attribute 6, 10\n.arm\n" + body, "", "", nil},
-		{"AArch64", "aarch64-none-elf", body, "00000014", "0:282", nil},
-		{"AArch64 with a landing pad", "aarch64-none-elf", "bti c\n" + body, "5f2403d500000014", "4:282", []string{"-mattr=+bti"}},
-		{"AArch64 with a landing pad for jumps", "aarch64-none-elf", "bti jc\n" + body, "df2403d500000014", "4:282", []string{"-mattr=+bti"}},
-		{"AArch64 that signs its return address", "aarch64-none-elf", "paciasp\n" + body, "5f2403d500000014", "4:282", []string{"-mattr=+v8.3a"}},
-		{"RISC-V", "riscv32-none-elf", "call x\n" + body, "1703000067000300", "0:19", []string{"-mattr=+c,-relax"}},
-		{"RISC-V, relaxed", "riscv32-none-elf", "call x\n" + body, "1703000067000300", "0:19 0:51", []string{"-mattr=+c,+relax"}},
-		{"RISC-V with a landing pad", "riscv32-none-elf", "auipc x0,0\ncall x\n" + body, "", "", []string{"-mattr=+c,-relax"}},
+		{"v7-M", "thumbv7m-none-eabi", ".eabi_attribute 6, 10\n.thumb\n" + body, "fff7febf", "0:30", nil, 1 << 19},
+		{"v8-M baseline", "thumbv8m.base-none-eabi", ".eabi_attribute 6, 16\n.thumb\n" + body, "fff7febf", "0:30", nil, 1 << 19},
+		{"v6-M has no B.W", "thumbv6m-none-eabi", ".eabi_attribute 6, 11\n.thumb\n" + body, "", "", nil, 1 << 19},
+		{"no attributes", "thumbv7m-none-eabi", ".thumb\n" + body, "", "", nil, 1 << 19},
+		{"ARM state", "armv7a-none-eabi", ".eabi_attribute 6, 10\n.arm\n" + body, "", "", nil, 1 << 19},
+		{"AArch64", "aarch64-none-elf", body, "00000014", "0:282", nil, 1 << 19},
+		{"AArch64 with a landing pad", "aarch64-none-elf", "bti c\n" + body, "5f2403d500000014", "4:282", []string{"-mattr=+bti"}, 1 << 20},
+		{"AArch64 with a landing pad for jumps", "aarch64-none-elf", "bti jc\n" + body, "df2403d500000014", "4:282", []string{"-mattr=+bti"}, 1 << 20},
+		{"AArch64 that signs its return address", "aarch64-none-elf", "paciasp\n" + body, "5f2403d500000014", "4:282", []string{"-mattr=+v8.3a"}, 1 << 20},
+		{"RISC-V", "riscv32-none-elf", "call x\n" + body, "1703000067000300", "0:19", []string{"-mattr=+c,-relax"}, 1 << 20},
+		{"RISC-V, relaxed", "riscv32-none-elf", "call x\n" + body, "1703000067000300", "0:19 0:51", []string{"-mattr=+c,+relax"}, 1 << 20},
+		{"RISC-V, small", "riscv32-none-elf", "call x\n" + body, "6f000000", "0:17", []string{"-mattr=+c,-relax"}, 1<<20 - 1},
+		{"RISC-V, an interrupt handler", "riscv32-none-elf", "call x\nmret\n" + body, "", "", []string{"-mattr=+c,-relax"}, 1 << 20},
+		{"RISC-V, a supervisor's interrupt handler", "riscv32-none-elf", "call x\nc.nop\nsret\n" + body, "", "", []string{"-mattr=+c,-relax"}, 1 << 20},
+		{"RISC-V, an interrupt handler, small", "riscv32-none-elf", "call x\nmret\n" + body, "6f000000", "0:17", []string{"-mattr=+c,-relax"}, 1 << 19},
+		{"RISC-V with a landing pad", "riscv32-none-elf", "auipc x0,0\ncall x\n" + body, "", "", []string{"-mattr=+c,-relax"}, 1 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := mc(t, c.triple, ".section .text.g,\"ax\",%progbits\n"+c.source, c.flags...)
-			th := ArchOf(f.Machine).Thunk(f, f.section(t, ".text.g"))
+			th := ArchOf(f.Machine).Thunk(f, f.section(t, ".text.g"), c.reach)
 			if th == nil {
 				if c.code != "" {
 					t.Error("no jump")
@@ -290,5 +295,33 @@ func TestCPUArch(t *testing.T) {
 		if arch, ok := cpuArch([]byte(c.b)); arch != c.arch && c.ok || ok != c.ok {
 			t.Errorf("%q: %d, %v; want %d, %v", c.b, arch, ok, c.arch, c.ok)
 		}
+	}
+}
+
+// A function that takes its own address without a relocation; one that only
+// calls itself does not.
+func TestOwnAddress(t *testing.T) {
+	for _, c := range []struct {
+		triple, source string
+		want           bool
+		flags          []string
+	}{
+		{"aarch64-none-elf", "f: nop\nadr x0,f\nret", true, nil},
+		{"aarch64-none-elf", "f: nop\nadr x0,.+4\nbl f\nret", false, nil},
+		{"thumbv7m-none-eabi", ".thumb\nf: nop\nnop\nsubw r0,pc,#8\nbx lr", true, nil},
+		{"thumbv7m-none-eabi", ".thumb\nf: nop\nnop\nsubw r0,pc,#4\nbl f\nbx lr", false, nil},
+		{"armv7a-none-eabi", ".arm\nf: nop\nsub r0,pc,#12\nbx lr", true, nil},
+		{"armv7a-none-eabi", ".arm\nf: nop\nsub r0,pc,#8\nb f", false, nil},
+		{"riscv32-none-elf", "f: nop\nlla a0,f\nret", true, []string{"-mattr=+c,-relax"}},
+		{"riscv32-none-elf", "f: nop\ncall f\ntail f", false, []string{"-mattr=+c,-relax"}},
+		{"riscv32-none-elf", "f: nop\nauipc a0,0\njalr a1\nret", true, []string{"-mattr=+c,-relax"}},
+		{"riscv32-none-elf", "f: nop\nlla a0,x\ncall f\nret", false, []string{"-mattr=+c,+relax"}},
+	} {
+		t.Run(c.triple+" "+c.source, func(t *testing.T) {
+			f := mc(t, c.triple, ".section .text.g,\"ax\",%progbits\n"+c.source+"\n", c.flags...)
+			if got := ArchOf(f.Machine).OwnAddress(f, f.section(t, ".text.g")); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
 	}
 }

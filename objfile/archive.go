@@ -219,6 +219,7 @@ func (a *Archive) readIndex(b []byte, wide, bsd bool) error {
 		}
 		names := b[word+tableSize+word:]
 		a.Symbols = make([]ArchiveSymbol, 0, tableSize/(2*word))
+		left := maxSharing * size
 		for at := word; at+2*word <= word+tableSize; at += 2 * word {
 			off := read(at)
 			if off >= uint64(len(names)) || off > math.MaxUint32 {
@@ -228,6 +229,10 @@ func (a *Archive) readIndex(b []byte, wide, bsd bool) error {
 			if !ok {
 				return bad("a name in the archive's index does not end")
 			}
+			if uint64(len(s)) > left {
+				return bad("names in the archive's index are too long for so many")
+			}
+			left -= uint64(len(s))
 			if err := add(s, read(at+word)); err != nil {
 				return err
 			}

@@ -224,6 +224,7 @@ func TestMalformedArchives(t *testing.T) {
 		{"BSD index without names", index("__.SYMDEF", []byte("\x00\x00\x00\x00")), "x.a: offset 0x8: the archive's index is truncated"},
 		{"BSD index's name beyond", index("__.SYMDEF", []byte("\x08\x00\x00\x00\x08\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00abcdefg\x00")), "x.a: offset 0x8: a name in the archive's index lies outside it"},
 		{"BSD index's name does not end", index("__.SYMDEF", []byte("\x08\x00\x00\x00\x07\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00abcdefgh")), "x.a: offset 0x8: a name in the archive's index does not end"},
+		{"BSD index's names share bytes", arFile(arMember("f.o/", nil), arMember("__.SYMDEF", bsdSharing(1000, 2000))), "x.a: offset 0x8: names in the archive's index are too long for so many"},
 		{"BSD index to no member", index("__.SYMDEF", bsdIndex(false, "f", 9)), "x.a: offset 0x8: the archive's index names a member that does not exist"},
 	}
 	for _, test := range tests {
@@ -255,6 +256,7 @@ func TestArchiveBounded(t *testing.T) {
 		"thin":        append([]byte("!<thin>\n"), bytes.Join(thin, nil)...),
 		"index":       arFile(arMember("f.o/", nil), arMember("/", sysvIndex(false, symbols...))),
 		"BSD index":   arFile(arMember("f.o/", nil), arMember("__.SYMDEF", bsdIndex(false, symbols...))),
+		"long names":  arFile(arMember("f.o/", nil), arMember("__.SYMDEF", bsdSharing(100000, 4<<20))),
 		"empty names": arFile(arMember("//", bytes.Repeat([]byte("\n"), 1<<20))),
 	} {
 		start := time.Now()
@@ -265,6 +267,16 @@ func TestArchiveBounded(t *testing.T) {
 			t.Errorf("%s: %v for a file of %d", name, d, len(b))
 		}
 	}
+}
+
+// bsdSharing is an index whose names are each as long as they can be.
+func bsdSharing(count, length int) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, uint32(8*count))
+	for i := range count {
+		b = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(b, uint32(i)), 8)
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(length))
+	return append(append(b, bytes.Repeat([]byte("n"), length-1)...), 0)
 }
 
 // tool finds a program, or skips the test by its name.

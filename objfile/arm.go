@@ -162,7 +162,7 @@ func plusMinus(v uint32, minus bool) int64 {
 // armThunk is B.W, which Thumb-2 and ARMv8-M have and ARMv6-M does not; its
 // reach of 16 MB is more than any flash that such a part has, and linkers
 // extend it by a veneer.
-func armThunk(f *File, section uint32) *Thunk {
+func armThunk(f *File, section uint32, reach uint64) *Thunk {
 	if !f.startsThumb(section) || !f.hasThumbJump() {
 		return nil
 	}

@@ -119,9 +119,6 @@ func (c class) putSection(b []byte, s *Section) {
 	}
 }
 
-// putName sets the name offset of a section header.
-func (c class) putName(b []byte, name uint32) { le.PutUint32(b, name) }
-
 // symbol decodes one symbol; shndx is the raw 16-bit field.
 func (c class) symbol(b []byte) (s Symbol, shndx uint16) {
 	s.nameOff = le.Uint32(b)

@@ -189,8 +189,8 @@ func (e *Edit) fits(section uint32, r Reloc) bool {
 
 // Patch overwrites bytes of a section's contents in place.
 func (e *Edit) Patch(section uint32, off uint64, b []byte) {
-	if e.holdsSymbols(section) {
-		e.refuse(section, off, "the symbol table changes only by AddSymbol and SetSymbol")
+	if e.isTable(section) {
+		e.refuse(section, off, "tables of the object itself do not change like contents")
 		return
 	}
 	to := e.own(section)
@@ -221,8 +221,7 @@ func (e *Edit) SetAlign(section uint32, align uint64) {
 // (SHF_EXCLUDE; it is no longer allocated).
 func (e *Edit) Exclude(section uint32) {
 	s := e.head(section)
-	switch s.Type {
-	case SHT_NULL, SHT_SYMTAB, SHT_DYNSYM, SHT_STRTAB, SHT_REL, SHT_RELA, SHT_GROUP, SHT_SYMTAB_SHNDX:
+	if e.isTable(section) || s.Type == SHT_GROUP {
 		// Only a file made with ill intent has one that is allocated.
 		e.refuse(section, 0, "a table of the object itself cannot be excluded")
 		return
@@ -232,11 +231,14 @@ func (e *Edit) Exclude(section uint32) {
 	e.excluded[section] = true
 }
 
-// holdsSymbols reports whether a section is the symbol table or its strings,
-// which may be the section names, too.
-func (e *Edit) holdsSymbols(section uint32) bool {
-	t := e.f.Symtab
-	return t != 0 && (section == t || section == e.f.Sections[t].Link)
+// isTable reports whether a section describes the object itself: symbols,
+// names, relocations. Those change by AddSymbol, SetSymbol and SetReloc.
+func (e *Edit) isTable(section uint32) bool {
+	switch e.f.Sections[section].Type {
+	case SHT_NULL, SHT_SYMTAB, SHT_DYNSYM, SHT_STRTAB, SHT_REL, SHT_RELA, SHT_SYMTAB_SHNDX:
+		return true
+	}
+	return false
 }
 
 // SetContents replaces a section's contents, which are copied, and all its
@@ -245,17 +247,17 @@ func (e *Edit) holdsSymbols(section uint32) bool {
 func (e *Edit) SetContents(section uint32, b []byte, relocs []Reloc) {
 	s := &e.f.Sections[section]
 	switch {
-	case section == 0 || s.Type == SHT_NULL || s.Type == SHT_NOBITS:
+	case s.Type == SHT_NOBITS:
 		e.refuse(section, 0, "the section has no contents to replace")
+		return
+	case e.isTable(section):
+		e.refuse(section, 0, "tables of the object itself do not change like contents")
 		return
 	case s.Rel == 0 && len(relocs) > 0:
 		e.refuse(section, relocs[0].Offset, "the section has no table to put a relocation into")
 		return
 	case s.MultiRel:
 		e.refuse(section, 0, "the section has several relocation sections")
-		return
-	case e.holdsSymbols(section):
-		e.refuse(section, 0, "the symbol table changes only by AddSymbol and SetSymbol")
 		return
 	}
 	e.moved[section] = append([]byte(nil), b...)

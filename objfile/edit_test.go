@@ -147,6 +147,14 @@ func TestEditEach(t *testing.T) {
 				t.Errorf("excluded section has %d relocations", n)
 			}
 		}},
+		{"exclude what is replaced", func(t *testing.T, e *objfile.Edit) {
+			e.SetContents(secText, []byte("new"), []objfile.Reloc{{Offset: 1, Type: 2, Sym: 1}})
+			e.Exclude(secText)
+		}, []int{-secText, -secRel}, func(t *testing.T, f *objfile.File) {
+			if s := f.Sections[secText]; s.Flags != objfile.SHF_EXECINSTR|objfile.SHF_EXCLUDE || string(f.Bytes(secText)) != "new" || f.Relocs(secText).Len() != 1 {
+				t.Errorf("excluded section %+v", s)
+			}
+		}},
 		{"exclude what has no contents", func(t *testing.T, e *objfile.Edit) { e.Exclude(secBSS) }, []int{-secBSS}, func(t *testing.T, f *objfile.File) {
 			if s := f.Sections[secBSS]; s.Flags != objfile.SHF_WRITE|objfile.SHF_EXCLUDE {
 				t.Errorf("excluded section %+v", s)
@@ -269,14 +277,15 @@ func TestEditRefused(t *testing.T) {
 		{"patch beyond", nil, func(e *objfile.Edit) error { e.Patch(secText, 7, []byte("AB")); return nil }, "x.o: section .text: offset 0x7: a change lies outside the section"},
 		{"patch far beyond", nil, func(e *objfile.Edit) error { e.Patch(secText, 1<<64-1, []byte("AB")); return nil }, "x.o: section .text: offset 0xffffffffffffffff: a change lies outside the section"},
 		{"patch of .bss", nil, func(e *objfile.Edit) error { e.Patch(secBSS, 0, []byte("A")); return nil }, "x.o: section .bss: offset 0x0: a change lies outside the section"},
-		{"patch of symbols", nil, func(e *objfile.Edit) error { e.Patch(secSymtab, 0, []byte("A")); return nil }, "x.o: section .symtab: offset 0x0: the symbol table changes only by AddSymbol and SetSymbol"},
-		{"contents of the string table", nil, func(e *objfile.Edit) error { e.SetContents(secStrtab, nil, nil); return nil }, "x.o: section .strtab: offset 0x0: the symbol table changes only by AddSymbol and SetSymbol"},
+		{"patch of symbols", nil, func(e *objfile.Edit) error { e.Patch(secSymtab, 0, []byte("A")); return nil }, "x.o: section .symtab: offset 0x0: tables of the object itself do not change like contents"},
+		{"contents of the string table", nil, func(e *objfile.Edit) error { e.SetContents(secStrtab, nil, nil); return nil }, "x.o: section .strtab: offset 0x0: tables of the object itself do not change like contents"},
+		{"patch of the section names", nil, func(e *objfile.Edit) error { e.Patch(secShstrtab, 0, nil); return nil }, "x.o: section .shstrtab: offset 0x0: tables of the object itself do not change like contents"},
 		{"contents of .bss", nil, func(e *objfile.Edit) error { e.SetContents(secBSS, []byte("A"), nil); return nil }, "x.o: section .bss: offset 0x0: the section has no contents to replace"},
-		{"contents of section 0", nil, func(e *objfile.Edit) error { e.SetContents(0, []byte("A"), nil); return nil }, "x.o: offset 0x0: the section has no contents to replace"},
-		{"new relocations without a table", nil, func(e *objfile.Edit) error {
-			e.SetContents(secShstrtab, []byte("A"), []objfile.Reloc{{Offset: 1}})
+		{"contents of section 0", nil, func(e *objfile.Edit) error { e.SetContents(0, []byte("A"), nil); return nil }, "x.o: offset 0x0: tables of the object itself do not change like contents"},
+		{"new relocations without a table", func(im *image) { im.section(secShndx, "type", 1) }, func(e *objfile.Edit) error {
+			e.SetContents(secShndx, []byte("A"), []objfile.Reloc{{Offset: 1}})
 			return nil
-		}, "x.o: section .shstrtab: offset 0x1: the section has no table to put a relocation into"},
+		}, "x.o: section .symtab_shndx: offset 0x1: the section has no table to put a relocation into"},
 		{"contents with several tables of relocations", func(im *image) {
 			im.section(secShndx, "type", map[bool]uint64{true: objfile.SHT_RELA, false: objfile.SHT_REL}[im.is64])
 			im.section(secShndx, "entsize", map[bool]uint64{true: 24, false: 8}[im.is64])
@@ -458,6 +467,32 @@ func TestEditSharedStrings(t *testing.T) {
 	})
 }
 
+// TestEditHeadersOverlap: a table of section headers that begins within the
+// ELF header, where its null section happens to fit, parses and can't be
+// edited.
+func TestEditHeadersOverlap(t *testing.T) {
+	classes(t, func(t *testing.T, is64 bool) {
+		im := newImage(is64)
+		start := map[bool]uint64{true: 64, false: 52}[is64]
+		shoff := map[bool]uint64{true: 48, false: 36}[is64] // from e_flags on
+		gap := 8 * im.shentsize()
+		table := bytes.Clone(im.b[im.shat+im.shentsize():])
+		im.b = slices.Insert(im.b[:im.shat], int(start), make([]byte, gap)...)
+		copy(im.b[shoff+im.shentsize():], table)
+		im.shat = shoff
+		im.head("shoff", shoff)
+		for i := secText; i <= secBSS; i++ {
+			im.section(i, "offset", im.offs[i]+gap)
+		}
+		e := objfile.NewEdit(parse(t, "x.o", im.b))
+		e.SetAlign(secText, 64)
+		_, err := e.Write(&bytes.Buffer{})
+		if want := fmt.Sprintf("x.o: offset %#x: the section headers overlap the ELF header", shoff); errString(err) != want {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	})
+}
+
 // failingWriter fails after some bytes.
 type failingWriter struct{ left int }
 
@@ -476,7 +511,7 @@ func (w *failingWriter) Write(b []byte) (int, error) {
 func TestEditWriteFails(t *testing.T) {
 	e := objfile.NewEdit(parse(t, "x.o", newImage(true).b))
 	e.Exclude(secText)
-	e.Patch(secShndx, 0, []byte{0})
+	e.SetReloc(secText, 0, objfile.Reloc{})
 	if _, err := e.AddSymbol("added", global(secText, 0)); err != nil {
 		t.Fatal(err)
 	}

@@ -82,6 +82,7 @@ func TestEhFrameForms(t *testing.T) {
 		{"signal frame, 8-byte pointers", false, join(cie("zRS", 0x0c), fde(21, join(zeros(8), 0x10, zeros(7), 0)...)),
 			"[{0x0-0x15 personality 0x0 R 0xc L 0xff z true code 1 data -8 ra 16 S true instr 0x12}] " +
 				"[{0x15-0x2e cie 0 pc 0x1d range 0x25 8 bytes size 0x10 lsda 0x0 0 bytes instr 0x2e}] false"},
+		{"B key", true, cie("zRB", 0x1b), "[{0x0-0x15 personality 0x0 R 0x1b L 0xff z true code 1 data -8 ra 16 S false instr 0x12}] [] false"},
 		{"large factors", true, entry(join(zeros(4), 3, 0, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x7f", 0x90, 0x01)...),
 			"[{0x0-0x20 personality 0x0 R 0x0 L 0xff z false code 18446744073709551615 data -9223372036854775808 ra 144 S false instr 0x20}] [] false"},
 	}
@@ -163,6 +164,7 @@ func TestMalformedEhFrame(t *testing.T) {
 		{"FDE before the section", join(plain, fde(at+400, zeros(9)...)), noCIE},
 		{"FDE of itself", join(plain, fde(0, zeros(9)...)), noCIE},
 		{"FDE of an FDE", join(plain, fde(at, zeros(9)...), fde(17, zeros(9)...)), "bad.o: section .text: offset 0x25: a frame entry without its common information"},
+		{"FDE without a range, no augmentation", join(entry(join(zeros(4), 1, 0, 1, 0x78, 16)...), fde(13, zeros(15)...)), "bad.o: section .text: offset 0xd: a frame entry is truncated"},
 		{"FDE without a range", join(plain, fde(at, zeros(4)...)), fdeCut},
 		{"FDE without augmentation data", join(plain, fde(at, zeros(8)...)), fdeCut},
 		{"FDE's augmentation data beyond it", join(plain, fde(at, join(zeros(8), 1)...)), fdeCut},

@@ -187,15 +187,19 @@ func Parse(name string, data []byte) (*File, error) {
 		}
 		f.Sections[i], nameOff[i] = s, n
 	}
-	if uint64(names) >= count || f.Sections[names].Type == SHT_NOBITS {
+	if uint64(names) >= count || names != 0 && f.Sections[names].Type != SHT_STRTAB {
 		return fail(uint64(f.head.shstrndxAt), "the section name table is missing")
 	}
-	table := f.Bytes(names)
+	table, left := f.Bytes(names), maxSharing*uint64(len(data))
 	for i := range f.Sections {
 		s, ok := cString(table, nameOff[i])
 		if !ok {
 			return fail(f.head.shoff+uint64(i)*size, "a section's name lies outside the name table")
 		}
+		if uint64(len(s)) > left {
+			return fail(f.head.shoff+uint64(i)*size, "sections' names are too long for so many")
+		}
+		left -= uint64(len(s))
 		f.Sections[i].Name = s
 	}
 	if err := f.findTables(); err != nil {
@@ -203,6 +207,12 @@ func Parse(name string, data []byte) (*File, error) {
 	}
 	return f, nil
 }
+
+// maxSharing is how many times the size of a file the names in it may have
+// together. Names share the bytes of equal names and of longer names' ends,
+// a few times over; a hostile file could make each as long as its table, and
+// reading them all would cost the square of its size.
+const maxSharing = 64
 
 // findTables finds the symbol table and each section's relocations.
 func (f *File) findTables() error {
@@ -307,6 +317,28 @@ func (f *File) checkSymbols() error {
 	}
 	if n := len(f.strs); n > 0 && f.strs[n-1] != 0 {
 		return f.fail(f.Sections[f.Symtab].Link, uint64(n), "the string table does not end with a NUL")
+	}
+	return f.checkNames()
+}
+
+// checkNames checks that the symbols' names are not too long for their
+// number. As a rule even the longest name for every symbol is not.
+func (f *File) checkNames() error {
+	left, longest := maxSharing*uint64(len(f.Data)), 0
+	for rest := f.strs; len(rest) > 0; {
+		n := bytes.IndexByte(rest, 0)
+		longest = max(longest, n)
+		rest = rest[n+1:]
+	}
+	if uint64(longest)*uint64(f.NumSymbols) <= left {
+		return nil
+	}
+	for i := range f.NumSymbols {
+		n := uint64(len(f.SymbolName(i)))
+		if n > left {
+			return f.fail(f.Symtab, uint64(i)*f.class.symbolSize(), "symbols' names are too long for so many")
+		}
+		left -= n
 	}
 	return nil
 }

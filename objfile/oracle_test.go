@@ -133,14 +133,16 @@ var realObjects = sync.OnceValues(func() ([]object, error) {
 	return all, nil
 })
 
-// sysrootObjects are the members of Rust's libraries for one target.
-func sysrootObjects(t testing.TB, target string) []object {
-	t.Helper()
+// sysroot is the folder of the Rust compiler's libraries.
+func sysroot() (string, error) {
 	out, err := exec.Command("rustc", "--print", "sysroot").Output()
-	if err != nil {
-		t.Skip("no rustc")
-	}
-	libs, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "lib/rustlib", target, "lib/*.rlib"))
+	return strings.TrimSpace(string(out)), err
+}
+
+// libraryMembers are the members of Rust's libraries for one target.
+func libraryMembers(t testing.TB, sysroot, target string) []object {
+	t.Helper()
+	libs, err := filepath.Glob(filepath.Join(sysroot, "lib/rustlib", target, "lib/*.rlib"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,22 +166,24 @@ var targets = []string{
 	"x86_64-unknown-linux-gnu", "aarch64-unknown-none", "thumbv7m-none-eabi", "thumbv6m-none-eabi", "riscv32imac-unknown-none-elf",
 }
 
-// eachObject runs f for every real object; with -short, for every tenth of
+// eachObject runs f for every real object, those of testdata first; with -short, for every tenth of
 // Rust's libraries.
 func eachObject(t *testing.T, f func(t *testing.T, o object)) {
 	compiled, err := realObjects()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(compiled) < 2 {
-		t.Skip("no compilers")
-	}
-	for _, o := range compiled {
+	for _, o := range append(seeds(t, ".o"), compiled...) {
 		t.Run(o.name, func(t *testing.T) { f(t, o) })
+	}
+	root, err := sysroot()
+	if err != nil {
+		t.Log("no rustc")
+		return
 	}
 	for _, target := range targets {
 		t.Run(target, func(t *testing.T) {
-			all := sysrootObjects(t, target)
+			all := libraryMembers(t, root, target)
 			if len(all) == 0 {
 				t.Skipf("no libraries for %s", target)
 			}

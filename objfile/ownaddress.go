@@ -58,7 +58,8 @@ func armOwnAddress(f *File, section uint32) bool {
 }
 
 // riscvOwnAddress looks for AUIPC that has no relocation: what it and the
-// instruction behind it compute is a place in the section.
+// instruction behind it compute is a place in the section. If that is JALR,
+// it is a call or jump to the place.
 func riscvOwnAddress(f *File, section uint32) bool {
 	b := f.Bytes(section)
 	relocated := map[uint64]bool{}
@@ -71,8 +72,15 @@ func riscvOwnAddress(f *File, section uint32) bool {
 			k += 2
 			continue
 		}
-		if b[k]&0x7F == 0x17 && !relocated[uint64(k)] {
-			return true
+		if w := le.Uint32(b[k:]); w&0x7F == 0x17 && !relocated[uint64(k)] {
+			call := false
+			if k+8 <= len(b) {
+				next := le.Uint32(b[k+4:])
+				call = next&0x707F == 0x67 && next>>15&31 == w>>7&31
+			}
+			if !call {
+				return true
+			}
 		}
 		k += 4
 	}

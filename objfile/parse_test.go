@@ -1,11 +1,13 @@
 package objfile_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"leanlink/objfile"
 )
@@ -69,6 +71,7 @@ func TestMalformed(t *testing.T) {
 		{"e_shstrndx extended, beyond", func(im *image) { im.head("shstrndx", 0xffff); im.section(0, "link", 0xffffffff) }, "bad.o: offset {shstrndx}: the section name table is missing"},
 		{"e_shstrndx extended", func(im *image) { im.head("shstrndx", 0xffff); im.section(0, "link", secShstrtab) }, ""},
 		{"e_shstrndx NOBITS", func(im *image) { im.head("shstrndx", secBSS) }, "bad.o: offset {shstrndx}: the section name table is missing"},
+		{"e_shstrndx of another kind", func(im *image) { im.head("shstrndx", secText) }, "bad.o: offset {shstrndx}: the section name table is missing"},
 		{"e_shstrndx 0", func(im *image) { im.head("shstrndx", 0) }, "bad.o: offset {shdr 1}: a section's name lies outside the name table"},
 		{"sh_name beyond", func(im *image) { im.section(secBSS, "name", 0xffffffff) }, "bad.o: offset {shdr 7}: a section's name lies outside the name table"},
 		{"name table not terminated", func(im *image) {
@@ -243,6 +246,37 @@ func TestSeveralRelocationSections(t *testing.T) {
 	})
 }
 
+// TestCyclicRelocations: two sections that hold each other's relocations are
+// odd and harm nobody.
+func TestCyclicRelocations(t *testing.T) {
+	classes(t, func(t *testing.T, is64 bool) {
+		im := newImage(is64)
+		width := map[bool]uint64{true: 24, false: 8}[is64]
+		im.section(secShndx, "type", map[bool]uint64{true: objfile.SHT_RELA, false: objfile.SHT_REL}[is64])
+		im.section(secShndx, "entsize", width)
+		im.section(secShndx, "offset", im.offs[secShndx]-width)
+		im.section(secShndx, "size", width)
+		im.section(secShndx, "info", secRel)
+		im.section(secRel, "info", secShndx)
+		im.section(secShstrtab, "size", im.offs[secShndx]-width-im.offs[secShstrtab])
+		for i := secText; i <= secBSS; i++ {
+			im.section(i, "name", 0)
+		}
+		im.b[im.offs[secShndx]-width-1] = 0
+		f := parse(t, "cycle.o", im.b)
+		if f.Sections[secRel].Rel != secShndx || f.Sections[secShndx].Rel != secRel {
+			t.Fatalf("relocations in %d and %d", f.Sections[secRel].Rel, f.Sections[secShndx].Rel)
+		}
+		e := objfile.NewEdit(f)
+		e.SetReloc(secRel, 0, objfile.Reloc{Sym: 1})
+		e.SetReloc(secShndx, 0, objfile.Reloc{Sym: 2})
+		g := parse(t, "cycle.o", written(t, e))
+		if g.Relocs(secRel).At(0).Sym != 1 || g.Relocs(secShndx).At(0).Sym != 2 {
+			t.Error("the changes are not there")
+		}
+	})
+}
+
 // TestSharedObject: in a shared object the dynamic symbols count, and their
 // sections are not looked at (BOLT leaves stale ones).
 func TestSharedObject(t *testing.T) {
@@ -302,6 +336,81 @@ func TestFileKinds(t *testing.T) {
 			t.Errorf("%s: FileType %d, want %d", test.name, got, test.typ)
 		}
 	}
+}
+
+// TestNamesBounded: names that all take up their whole table are an error,
+// found in good time; some that do are not.
+func TestNamesBounded(t *testing.T) {
+	const size = 8 << 20
+	long := append(bytes.Repeat([]byte("n"), size), 0)
+	classes(t, func(t *testing.T, is64 bool) {
+		sections := func(named int) *image {
+			im := newImage(is64)
+			im.section(secShstrtab, "offset", uint64(len(im.b)))
+			im.section(secShstrtab, "size", uint64(len(long)))
+			im.b = append(im.b, long...)
+			old := im.b[im.shat : im.shat+8*im.shentsize()]
+			const count = 100000
+			im.head("shoff", uint64(len(im.b)))
+			im.shat = uint64(len(im.b))
+			im.b = append(append(im.b, old...), make([]byte, (count-8)*im.shentsize())...)
+			im.head("shnum", 0)
+			im.section(0, "size", count)
+			for i := range count {
+				name := uint64(size) // the end: no name
+				if i < named {
+					name = uint64(i)
+				}
+				im.section(i, "name", name)
+			}
+			return im
+		}
+		symbols := func(named int) *image {
+			im := newImage(is64)
+			im.section(secStrtab, "offset", uint64(len(im.b)))
+			im.section(secStrtab, "size", uint64(len(long)))
+			im.b = append(im.b, long...)
+			const count = 100000
+			im.offs[secSymtab] = uint64(len(im.b))
+			width := map[bool]uint64{true: 24, false: 16}[is64]
+			im.section(secSymtab, "offset", uint64(len(im.b)))
+			im.section(secSymtab, "size", count*width)
+			im.section(secSymtab, "info", 1)
+			im.section(secShndx, "type", 1)
+			im.b = append(im.b, make([]byte, count*width)...)
+			for i := range count {
+				name := uint64(size)
+				if i < named {
+					name = uint64(i)
+				}
+				im.symbol(i, "name", name)
+				if i > 0 {
+					im.symbol(i, "info", 0x10)
+				}
+			}
+			return im
+		}
+		for _, test := range []struct {
+			name string
+			im   *image
+			want string
+		}{
+			{"some long section names", sections(50), ""},
+			{"long section names", sections(100000), "sections' names are too long for so many"},
+			{"some long symbol names", symbols(50), ""},
+			{"long symbol names", symbols(100000), "symbols' names are too long for so many"},
+		} {
+			start := time.Now()
+			_, err := objfile.Parse("long.o", test.im.b)
+			var fe *objfile.FormatError
+			if errors.As(err, &fe) && fe.What != test.want || (err == nil) != (test.want == "") {
+				t.Errorf("%s: error %v", test.name, fe.What)
+			}
+			if d := time.Since(start); d > 5*time.Second {
+				t.Errorf("%s: %v", test.name, d)
+			}
+		}
+	})
 }
 
 // allocated measures the bytes that f allocates.

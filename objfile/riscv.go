@@ -31,8 +31,11 @@ var riscv = Arch{
 }
 
 const (
+	riscvJAL     = 17
 	riscvCallPLT = 19
 	riscvRelax   = 51
+
+	riscvRVC = 1 // EF_RISCV_RVC: there may be compressed instructions
 )
 
 // riscvRelocs is indexed by relocation type.
@@ -92,20 +95,35 @@ var riscvRelocs = [...]RelocType{
 	65: {RelLow, 4, "R_RISCV_TLSDESC_CALL"},
 }
 
-// riscvThunk is the tail pseudo-instruction, auipc t1 and jalr x0 (t1), which
-// reaches everything; the calling convention leaves t1 to whoever stands
-// between a call and its target. Where the function may be relaxed the jump
-// may, too. A function that begins with a landing pad (Zicfilp: auipc x0)
-// keeps its body, for t1 would not be what the pad of its leader expects.
-func riscvThunk(f *File, section uint32) *Thunk {
+// riscvThunk is JAL x0, which reaches 1 MB either way and changes nothing
+// else; in larger programs it is the tail pseudo-instruction, auipc t1 and
+// jalr x0 (t1), which reaches everything. The calling convention leaves t1 to
+// whoever stands between a call and its target, but what is entered by an
+// interrupt knows no calling convention: it is told by the return from one.
+// Where the function may be relaxed the jump may, too. A function that begins
+// with a landing pad (Zicfilp: auipc x0) keeps its body, for t1 would not be
+// what the pad of its leader expects.
+func riscvThunk(f *File, section uint32, reach uint64) *Thunk {
 	body := f.Bytes(section)
 	if len(body) >= 4 && le.Uint32(body)&0xfff == 0x017 {
 		return nil
 	}
+	align := uint64(2)
+	if f.Flags&riscvRVC == 0 {
+		align = 4
+	}
+	if reach < 1<<20 {
+		return &Thunk{Code: []byte{0x6f, 0, 0, 0}, Relocs: []Reloc{{Type: riscvJAL}}, Align: align}
+	}
+	for k := 0; k+4 <= len(body); k += 2 {
+		if w := le.Uint32(body[k:]); w&^0x70000000 == 0x00200073 { // URET, SRET, MRET, MNRET
+			return nil
+		}
+	}
 	t := &Thunk{
-		Code:   []byte{0x17, 0x03, 0x00, 0x00, 0x67, 0x00, 0x03, 0x00},
+		Code:   []byte{0x17, 0x03, 0, 0, 0x67, 0, 0x03, 0},
 		Relocs: []Reloc{{Type: riscvCallPLT}},
-		Align:  2,
+		Align:  align,
 	}
 	rs := f.Relocs(section)
 	for i := range rs.Len() {
@@ -113,9 +131,6 @@ func riscvThunk(f *File, section uint32) *Thunk {
 			t.Relocs = append(t.Relocs, Reloc{Type: riscvRelax})
 			break
 		}
-	}
-	if s := &f.Sections[section]; s.Align > 2 {
-		t.Align = 4 // a processor without compressed instructions
 	}
 	return t
 }

@@ -87,7 +87,7 @@ func x86_64IsCall(code []byte, r Reloc) bool {
 // x86_64Thunk is jmp rel32, after the endbr64 that indirect-branch tracking
 // wants at the target of a pointer. C++ keeps a bit of its own in pointers to
 // member functions, so the address stays even.
-func x86_64Thunk(f *File, section uint32) *Thunk {
+func x86_64Thunk(f *File, section uint32, reach uint64) *Thunk {
 	var code []byte
 	if body := f.Bytes(section); len(body) >= 4 && string(body[:4]) == "\xf3\x0f\x1e\xfa" {
 		code = append(code, body[:4]...)

@@ -19,6 +19,9 @@ func Diff(old, z *Sizes, o *ViewOptions) []*Table {
 	if old.LoadSize > 0 && z.LoadSize > 0 {
 		head.note("Of these are loaded: %s → %s bytes.", thousands(old.LoadSize), thousands(z.LoadSize))
 	}
+	if (old.Report == nil) != (z.Report == nil) {
+		head.note("Only one of the two has the report of its link; the other's crates are those that its symbols name.")
+	}
 
 	parts := diffTable("parts", "By part", Column{"name", "part", ColumnName}, false)
 	crates := diffTable("crates", "By crate", Column{"name", "crate", ColumnName}, false)

@@ -166,30 +166,7 @@ func (z *Sizes) Near(o *ViewOptions) []*Table {
 	t := &Table{Key: "near", Title: "Bodies that are the same but for a constant or a callee",
 		Columns: []Column{{"copies", "bodies", ColumnCount}, {"each", "bytes each", ColumnBytes}, {"bytes", "bytes in all", ColumnBytes}, {"more", "one would save", ColumnBytes},
 			{"kind", "is", ColumnText}, {"crates", "made for", ColumnName}, {"name", "for example", ColumnName}}}
-	groups := z.groupsOf(func(s *Section) uint32 {
-		if s.Kind != KindCode && s.Kind != KindRelro && s.Kind != KindRodata || !s.InOutput() || s.Fate == FateThunk {
-			return 0
-		}
-		return s.Shape
-	}, o)
-	near := groups[:0]
-	for _, g := range groups {
-		// Constants without references are alike whenever they are equal; only
-		// what differs in where it points is of this view.
-		classes := make(map[uint32]bool)
-		for _, i := range g.members {
-			s := &z.Report.Sections[i]
-			if s.Class == 0 {
-				classes[uint32(i)|1<<31] = true
-			} else {
-				classes[s.Class] = true
-			}
-		}
-		if len(classes) > 1 {
-			near = append(near, g)
-		}
-	}
-	slices.SortStableFunc(near, func(a, b *group) int { return cmp.Compare(b.more(), a.more()) })
+	near := z.nearGroups(o)
 	var more uint64
 	for n, g := range near {
 		s := &z.Report.Sections[g.members[0]]
@@ -370,4 +347,34 @@ func countOf(n int, what string) string {
 		what += "s"
 	}
 	return thousands(uint64(n)) + " " + what
+}
+
+// nearGroups returns groups of bodies of one shape but different classes, those
+// first that one body for all would make smallest.
+func (z *Sizes) nearGroups(o *ViewOptions) []*group {
+	groups := z.groupsOf(func(s *Section) uint32 {
+		if s.Kind != KindCode && s.Kind != KindRelro && s.Kind != KindRodata || !s.InOutput() || s.Fate == FateThunk {
+			return 0
+		}
+		return s.Shape
+	}, o)
+	near := groups[:0]
+	for _, g := range groups {
+		// Constants without references are alike whenever they are equal; only
+		// what differs in where it points is of this view.
+		classes := make(map[uint32]bool)
+		for _, i := range g.members {
+			s := &z.Report.Sections[i]
+			if s.Class == 0 {
+				classes[uint32(i)|1<<31] = true
+			} else {
+				classes[s.Class] = true
+			}
+		}
+		if len(classes) > 1 {
+			near = append(near, g)
+		}
+	}
+	slices.SortStableFunc(near, func(a, b *group) int { return cmp.Compare(b.more(), a.more()) })
+	return near
 }

@@ -44,10 +44,6 @@ func (z *Sizes) Panics(o *ViewOptions) []*Table {
 	if z.Report != nil {
 		g, _ = z.outputGraph() // without references the column stays empty
 	}
-	var reached uint64
-	if g != nil {
-		reached = g.sum(g.reach(nil))
-	}
 	for _, p := range panicParts {
 		var bytes, count uint64
 		for i := range z.Items {
@@ -64,14 +60,7 @@ func (z *Sizes) Panics(o *ViewOptions) []*Table {
 		}
 		var alone any
 		if g != nil {
-			isPart := make(map[SectionIndex]bool)
-			for i := range z.Report.Sections {
-				s := &z.Report.Sections[i]
-				if s.Kind == KindCode && s.InOutput() && len(s.Symbols) > 0 && p.has(s.Defined, z.Demangled(s.Symbols[0].Name)) {
-					isPart[SectionIndex(i)] = true
-				}
-			}
-			alone = reached - g.sum(g.reach(func(i SectionIndex) bool { return isPart[i] }))
+			alone = z.retainedBy(g, &p)
 		}
 		t.add(bytes, share(bytes, loaded), count, alone, p.title)
 	}
@@ -90,9 +79,7 @@ func (z *Sizes) Panics(o *ViewOptions) []*Table {
 	if unwind > 0 {
 		t.add(unwind, share(unwind, loaded), nil, nil, "unwind tables (.eh_frame, .ARM.exidx); backtraces need them, too")
 	}
-	if z.Layout != nil && z.locations == nil {
-		z.locations = z.readLocations()
-	}
+	z.findLocations()
 	if l := z.locations; l != nil && l.Count > 0 {
 		t.add(l.Bytes, share(l.Bytes, loaded), l.Count, nil, fmt.Sprintf("locations: file, line and column of each place that can panic, %d bytes each", l.Each))
 		if l.Relocations > 0 {
@@ -103,6 +90,24 @@ func (z *Sizes) Panics(o *ViewOptions) []*Table {
 	z.sort(t, o)
 	t.note("Each line is exact; lines overlap where one needs another. \"goes with it\" is what nothing else would keep alive.")
 	return []*Table{t}
+}
+
+// retainedBy returns the bytes that only the functions of a part keep alive,
+// their own with them.
+func (z *Sizes) retainedBy(g *graph, p *panicPart) uint64 {
+	isPart := make([]bool, len(z.Report.Sections))
+	for i := range z.Report.Sections {
+		s := &z.Report.Sections[i]
+		isPart[i] = s.Kind == KindCode && s.InOutput() && len(s.Symbols) > 0 && p.has(s.Defined, z.Demangled(s.Symbols[0].Name))
+	}
+	return g.sum(g.reach(nil)) - g.sum(g.reach(func(i SectionIndex) bool { return isPart[i] }))
+}
+
+// findLocations sets locations, once.
+func (z *Sizes) findLocations() {
+	if z.Layout != nil && z.locations == nil {
+		z.locations = z.readLocations()
+	}
 }
 
 func (p *panicPart) has(crate, name string) bool {

@@ -55,7 +55,7 @@ func (z *Sizes) Tree(o *ViewOptions, most int) *TreeNode {
 		}
 	}
 	limit := uint64(0)
-	for root.finish(limit) > most {
+	for root.finish(limit) > most && limit <= root.Before { // modules alone may be more
 		limit = max(2*limit, 16)
 	}
 	return root

@@ -206,6 +206,18 @@ func setup(env *testscript.Env) error {
 	return os.Mkdir(home, 0o755)
 }
 
+// environ is this process's environment without what sets leanlink up: how the
+// tests are run must not be how the links are.
+func environ(more ...string) []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "LEANLINK_") {
+			env = append(env, v)
+		}
+	}
+	return append(env, more...)
+}
+
 func envOr(name, other string) string {
 	if v := os.Getenv(name); v != "" {
 		return v

@@ -32,7 +32,7 @@ func newBench(t *testing.T) *bench {
 	if err := os.WriteFile(source, []byte(`fn main() { println!("{:?}", std::env::args().collect::<Vec<_>>()); }`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	o, err := run(b.dir, append(os.Environ(), "KEEPLINK_CASE="+filepath.Join(b.dir, "link.case")),
+	o, err := run(b.dir, environ("KEEPLINK_CASE="+filepath.Join(b.dir, "link.case")),
 		"rustc", "-O", "-Clinker=keeplink", "-o", filepath.Join(b.dir, "first"), source)
 	if err != nil || o.status != 0 {
 		t.Fatalf("rustc: %v %v", err, o)
@@ -53,7 +53,7 @@ func (b *bench) command(driver, output string) (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(driver, args...)
 	cmd.Dir = b.dir
-	cmd.Env = append(os.Environ(), "TMPDIR="+b.tmp, "HOME="+b.dir, "XDG_CACHE_HOME="+filepath.Join(b.dir, "cache"),
+	cmd.Env = environ("TMPDIR="+b.tmp, "HOME="+b.dir, "XDG_CACHE_HOME="+filepath.Join(b.dir, "cache"),
 		"LEANLINK_FOLD=safe", "LC_ALL=C")
 	// A group of its own: what it leaves running can be counted.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -125,8 +125,8 @@ func (g *ripgrep) cargo(t *testing.T, driver string, env []string, args ...strin
 	args = append(args, "--locked", "--target-dir", filepath.Join(g.cache, "target"))
 	cmd := exec.Command("cargo", args...)
 	cmd.Dir = g.source
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "LEANLINK_") && !strings.HasPrefix(v, "CARGO_TARGET_") && !strings.HasPrefix(v, "RUSTFLAGS=") &&
+	for _, v := range environ() {
+		if !strings.HasPrefix(v, "CARGO_TARGET_") && !strings.HasPrefix(v, "RUSTFLAGS=") &&
 			!strings.HasPrefix(v, "RUST_BACKTRACE=") {
 			cmd.Env = append(cmd.Env, v)
 		}
@@ -188,6 +188,7 @@ func TestRipgrep(t *testing.T) {
 	kept := filepath.Join(t.TempDir(), "rg.case")
 	g.cargo(t, "cc", []string{"KEEPLINK_CASE=" + kept, "KEEPLINK_CRATE=rg"}, "build", "--release")
 	t.Run("size", func(t *testing.T) { g.size(t, kept) })
+	t.Run("icf", func(t *testing.T) { g.comparison(t, kept) })
 	for _, profile := range []string{"release", "dev"} {
 		if profile == "dev" {
 			g.relink(t, profileFolder[profile])
@@ -213,7 +214,7 @@ func (g *ripgrep) size(t *testing.T, kept string) {
 			t.Fatal(err)
 		}
 	}
-	env := append(os.Environ(), "TMPDIR="+tmp, "HOME="+home, "XDG_CACHE_HOME="+filepath.Join(home, ".cache"), "LEANLINK_VERIFY=true")
+	env := environ("TMPDIR="+tmp, "HOME="+home, "XDG_CACHE_HOME="+filepath.Join(home, ".cache"), "LEANLINK_VERIFY=true")
 	link := func(t *testing.T, driver, linker, mode string) string {
 		t.Helper()
 		output := filepath.Join(dir, "rg."+linker+"."+mode)
@@ -295,7 +296,7 @@ func (g *ripgrep) search(t *testing.T, rg string) string {
 		{"--no-such-flag"},
 		{"--generate", "complete-bash"},
 	} {
-		o, err := run(g.source, append(os.Environ(), "LC_ALL=C"), append([]string{rg}, args...)...)
+		o, err := run(g.source, environ("LC_ALL=C"), append([]string{rg}, args...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

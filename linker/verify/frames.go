@@ -359,7 +359,9 @@ func (v *checker) readInputFrames(s *section) error {
 		}
 		f := &fde{cie: c, code: t.sec, start: t.value + uint64(r.addend), size: x.size, rows: x.rows}
 		if x.lsdaAt != 0 {
-			f.lsda = relocAt(s, x.lsdaAt)
+			if f.lsda = relocAt(s, x.lsdaAt); f.lsda != nil && f.lsda.sym == 0 {
+				f.lsda = nil // a trim left the entry without a table
+			}
 		}
 		if v.arch.range_ != nil {
 			f.size = v.arch.range_(s, x, f.size)

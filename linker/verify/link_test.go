@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,7 @@ func need(t testing.TB, tool string) string {
 	t.Helper()
 	path, err := exec.LookPath(tool)
 	if err != nil {
-		if os.Getenv("LEANLINK_TEST_TOOLS") == "required" {
+		if os.Getenv("LEANLINK_REQUIRE_TOOLS") != "" {
 			t.Fatalf("%s is not installed", tool)
 		}
 		t.Skipf("%s is not installed", tool)
@@ -231,39 +230,41 @@ func TestPlainLinks(t *testing.T) {
 	}
 	// What these versions of the linkers refuse by themselves.
 	unable := map[string]bool{"gold/relr": true, "gold/static-pie": true, "gold/large": true, "lld/large": true, "mold/large": true}
-	for _, l := range linkers {
-		for _, k := range kinds {
-			for _, p := range programs {
-				t.Run(fmt.Sprintf("%s/%s/%s", l.name, k.name, p.name), func(t *testing.T) {
-					t.Parallel()
-					flags := useLinker(t, l.name)
-					dir := t.TempDir()
-					var objects []string
-					for _, f := range []string{"mix.c", "other.c", "throw.cc"} {
-						if source, ok := p.files[f]; ok {
-							objects = append(objects, compile(t, dir, f, source, k.compile...))
+	for _, k := range kinds {
+		for _, p := range programs {
+			t.Run(k.name+"/"+p.name, func(t *testing.T) {
+				dir := t.TempDir()
+				var objects []string
+				for _, f := range []string{"mix.c", "other.c", "throw.cc"} {
+					if source, ok := p.files[f]; ok {
+						objects = append(objects, compile(t, dir, f, source, k.compile...))
+					}
+				}
+				for _, l := range linkers {
+					t.Run(l.name, func(t *testing.T) {
+						flags := useLinker(t, l.name)
+						output := "out-" + l.name
+						args := append(append(append([]string{"-o", output, "-Wl,--gc-sections"}, flags...), k.link...), objects...)
+						cmd := exec.Command(p.cc, args...)
+						cmd.Dir = dir
+						if out, err := cmd.CombinedOutput(); err != nil {
+							if unable[l.name+"/"+k.name] {
+								t.Skipf("this linker has no such link: %s", out)
+							}
+							t.Fatalf("%v: %s", err, out)
 						}
-					}
-					args := append(append(append([]string{"-o", "out", "-Wl,--gc-sections"}, flags...), k.link...), objects...)
-					cmd := exec.Command(p.cc, args...)
-					cmd.Dir = dir
-					if out, err := cmd.CombinedOutput(); err != nil {
-						if unable[l.name+"/"+k.name] {
-							t.Skipf("this linker has no such link: %s", out)
+						c := claimOf(t, dir, output, objects...)
+						c.Shared = strings.HasPrefix(k.name, "shared")
+						res := mustAgree(t, c)
+						if res.Functions < 5 || res.Relocs < 20 || res.FDEs < 5 || p.name == "cc" && res.LSDAs < 2 {
+							t.Errorf("hardly anything was compared: %v", res)
 						}
-						t.Fatalf("%v: %s", err, out)
-					}
-					c := claimOf(t, dir, "out", objects...)
-					c.Shared = strings.HasPrefix(k.name, "shared")
-					res := mustAgree(t, c)
-					if res.Functions < 5 || res.Relocs < 20 || res.FDEs < 5 || p.name == "cc" && res.LSDAs < 2 {
-						t.Errorf("hardly anything was compared: %v", res)
-					}
-					if p.name == "c" && !c.Shared && res.Arrays != 3 {
-						t.Errorf("%d array entries were compared, want 3", res.Arrays)
-					}
-				})
-			}
+						if p.name == "c" && !c.Shared && res.Arrays != 3 {
+							t.Errorf("%d array entries were compared, want 3", res.Arrays)
+						}
+					})
+				}
+			})
 		}
 	}
 }

@@ -126,3 +126,23 @@ syscall
 		})
 	}
 }
+
+// TestLinkerFolds: what the linker folds by itself is no mismatch where it was asked to.
+func TestLinkerFolds(t *testing.T) {
+	flags := useLinker(t, "lld")
+	dir := t.TempDir()
+	objects := []string{
+		assemble(t, dir, "start", func1("_start", "call f\ncall g\nhlt")),
+		assemble(t, dir, "f", framed("f", "push %rax\npop %rcx\nret")), assemble(t, dir, "g", framed("g", "push %rax\npop %rcx\nret")),
+	}
+	run(t, dir, "gcc", append(append([]string{"-nostdlib", "-no-pie", "-Wl,--icf=all", "-o", "out"}, flags...), objects...)...)
+	c := claimOf(t, dir, "out", objects...)
+	c.LinkerFolds = true
+	mustAgree(t, c)
+	c.LinkerFolds = false
+	res, err := Check(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, res.Mismatches, []string{"g.o: section .text.g: at 0x"})
+}

@@ -1,9 +1,7 @@
 package verify
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,56 +51,70 @@ fn main() {
 }
 `
 
-// rustClaim compiles a Rust program with one linker and claims nothing of it. rustc is told to link with a script that
-// keeps what the linker reads, as rustc removes it afterwards.
-func rustClaim(t testing.TB, linker, source string, flags ...string) *Claim {
+// rustLink is a link that rustc asked for, with copies of what it reads.
+type rustLink struct {
+	dir  string
+	args []string // without the output and the choice of a linker
+}
+
+// compileRust has rustc link with a script that keeps the link's inputs, as rustc removes them afterwards.
+func compileRust(t testing.TB, source string, flags ...string) *rustLink {
 	t.Helper()
 	need(t, "rustc")
-	link := useLinker(t, linker)
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "prog.rs"), []byte(source), 0o600); err != nil {
+	l := &rustLink{dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(l.dir, "prog.rs"), []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	script := fmt.Sprintf(`#!/bin/sh
+	script := `#!/bin/sh
 set -e
 n=0
 for a in "$@"; do
 	case "$a" in
-	*.o|*.rlib|*.a) n=$((n+1)); p=$(printf %%04d $n); cp "$a" "%[1]s/in.$p.$(basename "$a")";;
+	*.o|*.rlib|*.a) n=$((n+1)); p="DIR/in.$(printf %04d $n).$(basename "$a")"; cp "$a" "$p"; a="$p";;
+	-Wl,--version-script=*) p="DIR/list.$(basename "${a#*=}")"; cp "${a#*=}" "$p"; a="-Wl,--version-script=$p";;
 	esac
+	printf '%s\n' "$a" >>"DIR/args"
 done
-for a in "$@"; do
-	shift
-	case "$a" in
-	-fuse-ld=*|-B*gcc-ld) ;;
-	*) set -- "$@" "$a";;
-	esac
-done
-exec cc "$@" %[2]s
-`, dir, strings.Join(link, " "))
-	wrapper := filepath.Join(dir, "link-and-keep")
-	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
+exec cc "$@"
+`
+	wrapper := filepath.Join(l.dir, "link-and-keep")
+	if err := os.WriteFile(wrapper, []byte(strings.ReplaceAll(script, "DIR", l.dir)), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"prog.rs", "--edition=2021", "-o", "out", "-C", "linker=" + wrapper}, flags...)
-	cmd := exec.Command("rustc", args...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("rustc: %v\n%s", err, out)
+	run(t, l.dir, "rustc", append([]string{"prog.rs", "--edition=2021", "-o", "out", "-C", "linker=" + wrapper}, flags...)...)
+	text, err := os.ReadFile(filepath.Join(l.dir, "args"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	inputs, err := filepath.Glob(filepath.Join(dir, "in.*"))
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no inputs were kept: %v", err)
-	}
-	var files []caseFile
-	for _, path := range inputs { // in the link's order, for Glob sorts
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
+	args := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	for i := 0; i < len(args); i++ {
+		switch a := args[i]; {
+		case a == "-o" || a == "-L" && strings.HasSuffix(args[i+1], "raw-dylibs"):
+			i++
+		case strings.HasPrefix(a, "-fuse-ld=") || strings.HasPrefix(a, "-B") && strings.HasSuffix(a, "gcc-ld"):
+		default:
+			l.args = append(l.args, a)
 		}
-		files = append(files, members(t, filepath.Base(path), data)...)
 	}
-	return &Claim{Output: filepath.Join(dir, "out"), Objects: extract(t, files), GC: true, Mode: "safe"}
+	return l
+}
+
+// claim links once more, with the linker of that name, and claims nothing of it.
+func (l *rustLink) claim(t testing.TB, linker string) *Claim {
+	t.Helper()
+	output := filepath.Join(l.dir, "out-"+linker)
+	run(t, l.dir, "cc", append(append(append([]string{}, l.args...), useLinker(t, linker)...), "-o", output)...)
+	var files []caseFile
+	for _, a := range l.args {
+		if strings.HasPrefix(a, filepath.Join(l.dir, "in.")) {
+			data, err := os.ReadFile(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, members(t, filepath.Base(a), data)...)
+		}
+	}
+	return &Claim{Output: output, Objects: extract(t, files), GC: true, Mode: "safe"}
 }
 
 func TestPlainRust(t *testing.T) {
@@ -117,30 +129,39 @@ func TestPlainRust(t *testing.T) {
 		{"lto", []string{"-O", "-Clto=fat"}},
 		{"cdylib", []string{"-O", "--crate-type=cdylib"}},
 	}
-	for _, l := range linkers {
-		for _, k := range kinds {
-			t.Run(l.name+"/"+k.name, func(t *testing.T) {
-				if testing.Short() && l.name != "lld" {
-					t.Skip("only with lld where it must be short")
-				}
-				if k.name == "lto" && l.name != "lld" {
-					return // takes long, and rustc's objects are the same for all
-				}
-				t.Parallel()
-				source := panicRS
-				if k.name == "cdylib" {
-					source = strings.Replace(source, "fn main()", "#[no_mangle] pub extern \"C\" fn entry()", 1)
-				}
-				c := rustClaim(t, l.name, source, k.flags...)
-				c.Shared = k.name == "cdylib"
-				if c.Shared {
-					c.Exports = []string{"entry"}
-				}
-				res := mustAgree(t, c)
-				if res.Functions < 300 || res.FDEs < 300 || res.LSDAs < 20 || res.Pieces == 0 || c.Shared && res.Exports != 1 {
-					t.Errorf("hardly anything was compared: %v", res)
-				}
-			})
-		}
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			source := panicRS
+			if k.name == "cdylib" {
+				source = strings.Replace(source, "fn main()", "#[no_mangle] pub extern \"C\" fn entry()", 1)
+			}
+			link := compileRust(t, source, k.flags...)
+			for _, l := range linkers {
+				t.Run(l.name, func(t *testing.T) {
+					c := link.claim(t, l.name)
+					c.Shared = k.name == "cdylib"
+					if c.Shared {
+						c.Exports = []string{"entry"}
+					}
+					res := mustAgree(t, c)
+					if res.Functions < 300 || res.FDEs < 300 || res.LSDAs < 20 || res.Pieces == 0 || c.Shared && res.Exports != 1 {
+						t.Errorf("hardly anything was compared: %v", res)
+					}
+				})
+			}
+		})
 	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	c := compileRust(b, panicRS, "-O").claim(b, "lld")
+	var size uint64
+	for b.Loop() {
+		res, err := Check(c)
+		if err != nil || len(res.Mismatches) > 0 {
+			b.Fatal(err, res)
+		}
+		size = res.Bytes
+	}
+	b.SetBytes(int64(size))
 }

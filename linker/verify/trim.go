@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // A trim cuts something out of an object before anything is folded. The rest of the check is about the trimmed object;
@@ -18,8 +19,12 @@ type CutKind uint8
 
 // The cuts.
 const (
-	CutNone CutKind = iota
-	CutTrap         // a function whose body is a trap
+	CutNone     CutKind = iota
+	CutTrap             // a function whose body is a trap
+	CutLocation         // a core::panic::Location without file, line and column
+	CutReturn           // a function whose body is a return
+	CutFrames           // an empty frame table
+	CutRows             // a frame table with the rows that calls need
 )
 
 // proveCuts compares each trimmed object with its original.
@@ -74,7 +79,7 @@ func (v *checker) proveCut(was, is *object, cuts []CutKind) {
 		switch {
 		case kind != CutNone:
 			v.res.Cuts++
-			if what := v.unlikeTrap(a, b); what != "" {
+			if what := v.unlikeCut(a, b, kind, cut); what != "" {
 				v.fail(b, 0, "%s", what)
 			}
 		case a.name == ".eh_frame" && a.alloc():
@@ -92,6 +97,79 @@ func (v *checker) proveCut(was, is *object, cuts []CutKind) {
 	}
 }
 
+// unlikeCut says what makes a section other than what the cut may leave of the original; "" if it is that.
+func (v *checker) unlikeCut(was, is *section, kind CutKind, cut func(uint32) CutKind) string {
+	switch kind {
+	case CutTrap:
+		if strings.Contains(was.obj.name, "/librustc_demangle-") && strings.Contains(was.obj.name, "/rustlib/") {
+			return v.unlikeBody(was, is, trapBodies, demanglerName, "trap") // the standard library's own
+		}
+		return v.unlikeBody(was, is, trapBodies, panicName, "trap")
+	case CutReturn:
+		return v.unlikeBody(was, is, returnBodies, symbolizerName, "return")
+	case CutFrames:
+		if was.name != ".eh_frame" || len(is.data) > 0 || len(is.relocs) > 0 {
+			return fmt.Sprintf("should be an empty frame table, but has %d bytes", len(is.data))
+		}
+		return ""
+	case CutLocation:
+		return v.unlikeLocation(was, is)
+	case CutRows:
+		return v.unlikeCallRows(was, is, cut)
+	}
+	return fmt.Sprintf("a cut of a kind that is not known: %d", kind)
+}
+
+// unlikeLocation says what makes a constant none that had the form of a Location and has now no name, line 1 and column
+// 1; "" if it is one.
+func (v *checker) unlikeLocation(was, is *section) string {
+	word := v.out.word
+	const name = "<redacted>\x00"
+	if was.size != 2*word+8 || is.size != was.size+uint64(len(name)) || len(was.relocs) != 1 || len(is.relocs) != 1 || was.align != is.align {
+		return "no Location has this form"
+	}
+	x, y := was.relocs[0], is.relocs[0]
+	if x.off != 0 || y.off != 0 || x.typ != y.typ {
+		return "no Location has these relocations"
+	}
+	want := make([]byte, 2*word+8)
+	want[word], want[2*word], want[2*word+4] = byte(len(name)-1), 1, 1
+	if want = append(want, name...); !bytes.Equal(is.data[word:], want[word:]) {
+		return fmt.Sprintf("the length, line, column and name should be %x, but are %x", want[word:], is.data[word:])
+	}
+	to := &is.obj.symbols[y.sym]
+	if to.shndx != uint32(is.index) || to.value+uint64(y.addend) != was.size {
+		return "the name should be the one behind the Location"
+	}
+	// The name that was: of the length that is given, with a NUL behind it, and a Rust file's.
+	from := &was.obj.symbols[x.sym]
+	if !from.defined() {
+		return "the name is not in the object"
+	}
+	n := binary.LittleEndian.Uint64(append(slices.Clone(was.data[word:2*word]), 0, 0, 0, 0)[:8])
+	file := was.obj.sections[from.shndx].data
+	if at := from.value + uint64(x.addend); at > uint64(len(file)) || n >= uint64(len(file))-at {
+		return "the name is outside its section"
+	} else if file = file[at : at+n+1]; bytes.IndexByte(file, 0) != int(n) || !bytes.HasSuffix(file[:n], []byte(".rs")) {
+		return fmt.Sprintf("the name %q is none of a Location", file)
+	}
+	return ""
+}
+
+// demanglerName is what the manglings have in common of the standard library's copy of rustc_demangle.
+var demanglerName = regexp.MustCompile(`14rustc_demangle`)
+
+// symbolizerName is what the manglings have in common of the function that resolves a backtrace's addresses.
+var symbolizerName = regexp.MustCompile(`backtrace_rs9symbolize5gimli5Cache\S*11with_global|backtrace_rs9symbolize5gimli\S*5Cache11with_global`)
+
+// returnBodies are the bodies that return, by machine.
+var returnBodies = map[elf.Machine][]string{
+	elf.EM_X86_64:  {"\xc3"},
+	elf.EM_AARCH64: {"\xc0\x03\x5f\xd6"},
+	elf.EM_ARM:     {"\x70\x47", "\x1e\xff\x2f\xe1"},
+	elf.EM_RISCV:   {"\x67\x80\x00\x00"},
+}
+
 // panicName is what the names of panic entry points have in common.
 var panicName = regexp.MustCompile(`panic|_fail|rust_oom|handle_alloc_error|handle_error|capacity_overflow|rust_begin_unwind|alloc_error_handler|rust_(foreign_exception|drop_panic|start_panic)|resume_unwind|assert_failed`)
 
@@ -103,25 +181,26 @@ var trapBodies = map[elf.Machine][]string{
 	elf.EM_RISCV:   {"\x73\x00\x10\x00"},
 }
 
-// unlikeTrap says what makes a section no trap in place of a panic entry point; "" if it is one.
-func (v *checker) unlikeTrap(was, is *section) string {
-	if !slices.Contains(trapBodies[v.arch.machine], string(is.data)) || len(is.relocs) > 0 {
-		return fmt.Sprintf("should be a trap, but holds %x with %d relocations", is.data, len(is.relocs))
+// unlikeBody says what makes a section none that has one of the bodies in place of a function whose name is like that;
+// "" if it is one.
+func (v *checker) unlikeBody(was, is *section, bodies map[elf.Machine][]string, like *regexp.Regexp, what string) string {
+	if !slices.Contains(bodies[v.arch.machine], string(is.data)) || len(is.relocs) > 0 {
+		return fmt.Sprintf("should be a %s, but holds %x with %d relocations", what, is.data, len(is.relocs))
 	}
 	if !was.code() || was.typ != uint32(elf.SHT_PROGBITS) {
-		return "a trap in the place of what is no code"
+		return "a " + what + " in the place of what is no code"
 	}
 	functions := 0
 	for _, k := range was.syms {
 		if y := &was.obj.symbols[k]; y.kind() == elf.STT_FUNC {
 			functions++
-			if y.value&v.arch.codeMask&^1 != 0 || !panicName.MatchString(y.name) {
-				return "a trap in the place of " + y.name
+			if y.value&v.arch.codeMask&^1 != 0 || !like.MatchString(y.name) {
+				return "a " + what + " in the place of " + y.name
 			}
 		}
 	}
 	if functions == 0 {
-		return "a trap in the place of no function"
+		return "a " + what + " in the place of no function"
 	}
 	return ""
 }

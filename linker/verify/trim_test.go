@@ -33,7 +33,7 @@ func cutObject(t *testing.T, source string) []byte {
 // proveOne checks one trimmed object; cuts are by section name.
 func proveOne(t *testing.T, was, is []byte, cuts map[string]CutKind) []string {
 	t.Helper()
-	v := &checker{arch: x8664, res: &Result{}, out: &output{}}
+	v := &checker{arch: x8664, res: &Result{}, out: &output{word: 8}}
 	in := &Object{Name: "a.o", Data: is, Untrimmed: was}
 	o, err := readObject(in, 0, v.arch)
 	if err != nil {
@@ -83,7 +83,7 @@ func TestProveTrap(t *testing.T) {
 	source := func(name, body, body2, number string) []byte {
 		return cutObject(t, strings.NewReplacer("NAME", name, "BODY2", body2, "BODY", body, "NUMBER", number).Replace(cutSource))
 	}
-	const name, body = "core_panic", "call other\n nop\n nop"
+	const name, body = "core_panic", "nop\n nop\n nop\n ret"
 	was := source(name, body, "nop", "1")
 	trap := map[string]CutKind{".text.cut": CutTrap}
 	for _, tt := range []struct {
@@ -111,6 +111,54 @@ func TestProveTrap(t *testing.T) {
 	was = source("useful", body, "nop", "1")
 	if got := strings.Join(proveOne(t, was, source("useful", "ud2", "nop", "1"), trap), "\n"); !strings.Contains(got, "a trap in the place of useful") {
 		t.Errorf("%q", got)
+	}
+}
+
+// The trimmed Location of each case is the right one but for what the case changes.
+func TestProveLocation(t *testing.T) {
+	source := func(body string) []byte {
+		return cutObject(t, "\t.data\n\t.quad self, name, text\n\t.section .data.rel.ro..Lanon.x.1,\"aw\",@progbits\n\t.p2align 3\nself:\n"+body+
+			"\n\t.section .rodata.str1.1,\"aMS\",@progbits,1\nname: .asciz \"src/a.rs\"\ntext: .asciz \"src/a.tx\"\n")
+	}
+	const location, cut = ".quad name, 8\n .long 3, 4", ".quad self + 24, 10\n .long 1, 1\n .asciz \"<redacted>\""
+	for _, tt := range []struct{ name, was, is, want string }{
+		{"right", location, cut, ""},
+		{"a line", location, strings.Replace(cut, "1, 1", "2, 1", 1), "the length, line, column and name should be"},
+		{"a length", location, strings.Replace(cut, "10", "11", 1), "the length, line, column and name should be"},
+		{"another text", location, strings.Replace(cut, "<redacted>", "{redacted}", 1), "the length, line, column and name should be"},
+		{"another place", location, strings.Replace(cut, "24", "16", 1), "the name should be the one behind the Location"},
+		{"another name", location, strings.Replace(cut, "self + 24", "name", 1), "the name should be the one behind the Location"},
+		{"longer", location, cut + "\n .byte 1", "no Location has this form"},
+		{"of no Rust file", strings.Replace(location, "name", "text", 1), cut, "is none of a Location"},
+		{"of a longer name", strings.Replace(location, "8", "9", 1), cut, "is none of a Location"},
+		{"of larger data", location + "\n .quad 0", cut, "no Location has this form"},
+	} {
+		got := strings.Join(proveOne(t, source(tt.was), source(tt.is), map[string]CutKind{".data.rel.ro..Lanon.x.1": CutLocation}), "\n")
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Only the symbolizer becomes a return, and only a frame table becomes nothing.
+func TestProveReturnAndFrames(t *testing.T) {
+	source := func(name, body string) []byte {
+		return cutObject(t, "\t.section .text.cut,\"ax\",@progbits\n\t.type "+name+",@function\n"+name+":\n"+body)
+	}
+	const symbolizer = "_ZN3std12backtrace_rs9symbolize5gimli5Cache11with_global17h0123456789abcdefE"
+	cuts := map[string]CutKind{".text.cut": CutReturn}
+	if got := proveOne(t, source(symbolizer, "nop\n ret"), source(symbolizer, "ret"), cuts); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+	for _, got := range [][]string{
+		proveOne(t, source("other", "nop\n ret"), source("other", "ret"), cuts),
+		proveOne(t, source(symbolizer, "nop\n ret"), source(symbolizer, "nop"), cuts),
+		proveOne(t, source(symbolizer, "nop\n ret"), source(symbolizer, "ret"), map[string]CutKind{".text.cut": CutFrames}),
+		proveOne(t, source(symbolizer, "nop\n ret"), source(symbolizer, "ret"), map[string]CutKind{".text.cut": 99}),
+	} {
+		if len(got) != 1 {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

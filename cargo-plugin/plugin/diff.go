@@ -1,0 +1,172 @@
+package plugin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"leanlink/report"
+)
+
+// diff compares two files, or a file or a revision with what the project
+// builds now.
+func diff(s *session) error {
+	if s.opts.rev != "" && len(s.opts.words) > 0 {
+		return usageErrorf("diff takes two files, or one and the project, or --rev REVISION and the project")
+	}
+	if s.opts.rev == "" && len(s.opts.words) == 0 {
+		return usageErrorf("it is cargo size-report diff OLD [NEW], or diff --rev REVISION")
+	}
+	var pairs [][2]*report.Sizes
+	var subjects []*subject
+	switch len(s.opts.words) {
+	case 2:
+		old, err := s.open(s.opts.words[0])
+		if err != nil {
+			return err
+		}
+		z, err := s.open(s.opts.words[1])
+		if err != nil {
+			return err
+		}
+		pairs = append(pairs, [2]*report.Sizes{old, z})
+	case 1:
+		old, err := s.open(s.opts.words[0])
+		if err != nil {
+			return err
+		}
+		if subjects, err = s.subjects(); err != nil {
+			return err
+		}
+		if len(subjects) != 1 {
+			return fmt.Errorf("the project has %d programs; choose the one to compare with %s by --bin, --example or --test", len(subjects), s.opts.words[0])
+		}
+		pairs = append(pairs, [2]*report.Sizes{old, subjects[0].sizes})
+	default:
+		before, err := s.buildRevision(s.opts.rev)
+		if err != nil {
+			return err
+		}
+		if subjects, err = s.subjects(); err != nil {
+			return err
+		}
+		for _, sub := range subjects {
+			for _, b := range before {
+				if sub.built != nil && b.built.Name == sub.built.Name && b.built.Kind == sub.built.Kind {
+					pairs = append(pairs, [2]*report.Sizes{b.sizes, sub.sizes})
+				}
+			}
+		}
+		if len(pairs) == 0 {
+			return fmt.Errorf("%s has none of the programs that there are now", s.opts.rev)
+		}
+	}
+	var views []report.View
+	for _, p := range pairs {
+		views = append(views, report.View{Name: "diff", File: p[1].File(), Tables: report.Diff(p[0], p[1], &s.opts.view)})
+	}
+	if err := s.show(views); err != nil {
+		return err
+	}
+	return s.afterwards(subjects)
+}
+
+// buildRevision builds a revision of the project in a worktree of its own,
+// which is removed afterwards. Its target folder stays, so the next revision
+// builds faster.
+func (s *session) buildRevision(rev string) ([]*subject, error) {
+	p, err := s.projectOnce()
+	if err != nil {
+		return nil, err
+	}
+	top, err := s.git(p.Root, "rev-parse", "--show-toplevel")
+	if err != nil {
+		return nil, err
+	}
+	commit, err := s.git(p.Root, "rev-parse", "--verify", "--end-of-options", rev+"^{commit}")
+	if err != nil {
+		return nil, fmt.Errorf("--rev %s: %w", rev, err)
+	}
+	dir, err := os.MkdirTemp("", "cargo-size-report-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	tree := filepath.Join(dir, filepath.Base(top))
+	if _, err := s.git(top, "worktree", "add", "--detach", tree, commit); err != nil {
+		return nil, err
+	}
+	defer s.git(top, "worktree", "remove", "--force", tree)
+
+	there := *s
+	there.project = nil
+	opts := *s.opts
+	there.opts = &opts
+	inside := func(path string) (string, error) {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
+		rel, err := filepath.Rel(top, path)
+		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+			return "", fmt.Errorf("--rev: %s is not in the checkout %s", path, top)
+		}
+		return filepath.Join(tree, rel), nil
+	}
+	if there.dir, err = inside(s.dir); err != nil {
+		return nil, err
+	}
+	if s.opts.manifest != "" {
+		manifest, err := inside(s.absolute(s.opts.manifest))
+		if err != nil {
+			return nil, err
+		}
+		opts.manifest = manifest
+		opts.cargo, opts.metadata = replaced(opts.cargo, manifest), replaced(opts.metadata, manifest)
+	}
+	if !isFolder(there.dir) {
+		return nil, fmt.Errorf("--rev %s: there is no %s", rev, s.dir)
+	}
+	opts.targetDir = filepath.Join(p.TargetDir, ownFolder, "revisions")
+	opts.file = ""
+	fmt.Fprintf(s.stderr, "Building %s (%.12s)\n", rev, commit)
+	subjects, err := there.subjects()
+	for _, sub := range subjects {
+		sub.sizes.Title = fmt.Sprintf("%s at %s", sub.built.Name, rev)
+	}
+	return subjects, err
+}
+
+// replaced is options with another --manifest-path.
+func replaced(options []string, manifest string) []string {
+	out := append([]string(nil), options...)
+	for i := range out {
+		if i > 0 && out[i-1] == "--manifest-path" {
+			out[i] = manifest
+		}
+	}
+	return out
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// git runs git in a folder and returns the line that it prints.
+func (s *session) git(dir string, args ...string) (string, error) {
+	cmd := exec.Command("git", args...)
+	cmd.Dir, cmd.Env = dir, s.env
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		if text := strings.TrimSpace(errs.String()); text != "" {
+			err = errors.New(text)
+		}
+		return "", fmt.Errorf("git %s: %w", args[0], err)
+	}
+	return strings.TrimSpace(out.String()), nil
+}

@@ -1,0 +1,119 @@
+package merge
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/ianlancetaylor/demangle"
+
+	"leanlink/objfile"
+)
+
+// The standard library resolves an address of a backtrace in one function,
+// which hands what it finds to a closure; where it finds nothing, the caller
+// prints the address alone. With a body that only returns nothing is ever
+// found, and gimli, addr2line, object and miniz_oxide are unreachable.
+
+// symbolizer is that function's path. It returns nothing, and the closure
+// that it is given owns nothing. Checked with Rust 1.77.2, 1.95.0 and 1.97
+// nightly.
+const symbolizer = "std::backtrace_rs::symbolize::gimli::Cache::with_global"
+
+var symbolizerPath = regexp.MustCompile(`^<?std::backtrace_rs::symbolize::gimli::Cache>?::with_global(::<[^>]*>)?(::h[0-9a-f]{16})?$`)
+
+// Return is a body for a function that returns at once, and its alignment.
+func Return(machine uint16, thumb bool) (code []byte, align uint64) {
+	switch {
+	case machine == objfile.EM_X86_64:
+		return []byte{0xc3}, 1 // ret
+	case machine == objfile.EM_AARCH64:
+		return []byte{0xc0, 0x03, 0x5f, 0xd6}, 4 // ret
+	case machine == objfile.EM_ARM && thumb:
+		return []byte{0x70, 0x47}, 2 // bx lr
+	case machine == objfile.EM_ARM:
+		return []byte{0x1e, 0xff, 0x2f, 0xe1}, 4 // bx lr
+	case machine == objfile.EM_RISCV:
+		return []byte{0x67, 0x80, 0x00, 0x00}, 4 // ret
+	}
+	return nil, 0
+}
+
+// backtraces cuts the symbolizer.
+func (x *trimmer) backtraces() {
+	std := false
+	for _, o := range x.l.Objects {
+		if !o.Rust || o.Reason != "" {
+			continue
+		}
+		std = std || stdCrate(o.File.Name) == "std"
+		for i := range o.File.Sections {
+			if thumb, ok := o.isSymbolizer(uint32(i)); ok {
+				code, align := Return(o.File.Machine, thumb)
+				if code == nil || uint64(len(code)) > o.File.Sections[i].Size {
+					continue
+				}
+				x.cutBody(o, uint32(i), code, align)
+				x.out.Cuts[o.index][i] = CutReturn
+				x.out.Symbolizers++
+			}
+		}
+	}
+	if x.out.Symbolizers > 0 {
+		x.demangler()
+	}
+	if std && x.out.Symbolizers == 0 {
+		x.missing("trim.backtrace", []string{symbolizer})
+	}
+}
+
+// isSymbolizer reports whether a section holds the symbolizer alone.
+func (o *Object) isSymbolizer(i uint32) (thumb, ok bool) {
+	s := &o.File.Sections[i]
+	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS || s.MultiRel {
+		return false, false
+	}
+	for _, k := range o.ownsSyms[i] {
+		sym := o.File.Symbol(k)
+		if sym.Type != objfile.STT_FUNC {
+			continue
+		}
+		name := o.File.NameOf(&sym)
+		if !strings.Contains(name, "with_global") || !isRustName(name) || sym.Value > 1 ||
+			!symbolizerPath.MatchString(demangle.Filter(name, demangle.NoTemplateParams, demangle.NoParams)) {
+			return false, false
+		}
+		ok, thumb = true, thumb || sym.Value == 1
+	}
+	return thumb, ok
+}
+
+// demangler cuts the standard library's own copy of rustc_demangle, which only
+// prints the names that the symbolizer finds. Without names nothing calls it,
+// but closures that print them stay reachable. It is a crate of its own, and
+// no one else can name it.
+func (x *trimmer) demangler() {
+	for _, o := range x.l.Objects {
+		file, _, ok := strings.Cut(o.File.Name, "(")
+		if !ok || !strings.Contains(file, "/rustlib/") || !strings.Contains(file, "/librustc_demangle-") || !o.Rust || o.Reason != "" {
+			continue
+		}
+		for i := range o.File.Sections {
+			s := &o.File.Sections[i]
+			if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS || s.MultiRel {
+				continue
+			}
+			functions, own := 0, 0
+			for _, k := range o.ownsSyms[i] {
+				if sym := o.File.Symbol(k); sym.Type == objfile.STT_FUNC {
+					functions++
+					if sym.Value&^x.l.thumbBit(&sym) == 0 && strings.Contains(o.File.NameOf(&sym), "14rustc_demangle") {
+						own++
+					}
+				}
+			}
+			if functions > 0 && functions == own {
+				x.trap(o, uint32(i))
+			}
+		}
+	}
+}
