@@ -99,7 +99,6 @@ cache = "cache"
 backtrace = "addresses"
 unwind-tables = "calls"
 relocations = "packed"
-align = "size"
 
 [budget]
 total = "1MB"
@@ -117,7 +116,7 @@ real-linker = "arm-none-eabi-ld"
 	want := &Config{
 		Fold: "all", Keep: []string{"core::*", "a?<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: dir + "/reports/",
 		Verify: true, Save: dir + "/cases", TrimPanic: "trap", TrimBacktrace: "addresses", TrimUnwindTables: "calls",
-		TrimRelocations: "packed", TrimAlign: "size", Cache: dir + "/cache",
+		TrimRelocations: "packed", Cache: dir + "/cache",
 		Budget:  []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
 		Profile: "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
 	}
@@ -125,7 +124,7 @@ real-linker = "arm-none-eabi-ld"
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, line := range map[string]string{"keep": "3", "trim.panic": "13", "trim.align": "20", "budget": "22", "cache": "14"} {
+	for key, line := range map[string]string{"keep": "3", "trim.panic": "13", "trim.relocations": "19", "budget": "21", "cache": "14"} {
 		if got, want := cfg.Source(key), dir+"/leanlink.toml:"+line; got != want {
 			t.Errorf("source of %s: %s, want %s", key, got, want)
 		}
@@ -176,7 +175,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, trim.align, cache, budget"
+const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, cache, budget"
 
 func TestConfigErrors(t *testing.T) {
 	tests := []struct{ file, text, err string }{
@@ -201,7 +200,7 @@ func TestConfigErrors(t *testing.T) {
 		{"leanlink.toml", "fold = \n", `DIR/leanlink.toml:1: expected value but found '\n' instead`},
 		{"Cargo.toml", "[package]\nname = \"app\"\n[package.metadata.leanlink]\nx = 1\n", `DIR/Cargo.toml:4: unknown key "x"; KEYS`},
 		{"Cargo.toml", "[package]\nname = \"app\"\n[package.metadata]\nleanlink = 1\n", `DIR/Cargo.toml:4: package.metadata.leanlink must be a table`},
-		{"Cargo.toml", "[package]\nname = \"app\"\n[workspace.metadata.leanlink.trim]\nalign = 4\n", `DIR/Cargo.toml:4: trim.align = 4: must be keep or size`},
+		{"Cargo.toml", "[package]\nname = \"app\"\n[workspace.metadata.leanlink.trim]\nrelocations = 4\n", `DIR/Cargo.toml:4: trim.relocations = 4: must be keep or packed`},
 		{"Cargo.toml", "[package]\nname = \"app\"\n[package.metadata]\nother = \"leanlink\"\n", ""},
 	}
 	for _, tt := range tests {
@@ -219,8 +218,8 @@ func TestConfigErrors(t *testing.T) {
 func TestConfigFromEnvironment(t *testing.T) {
 	dir := project(t, map[string]string{"Cargo.toml": "[package]\nname = \"app\"\n"})
 	vars := []string{primary, "LEANLINK_FOLD=all", "LEANLINK_KEEP=core::* ; a<b, c>", "LEANLINK_HOST=1", "LEANLINK_REAL_LINKER=tools/ld",
-		"LEANLINK_REPORT=off", "LEANLINK_VERIFY=true", "LEANLINK_SAVE=/cases", "LEANLINK_THUNKS=0", "LEANLINK_TRIM_PANIC=message",
-		"LEANLINK_TRIM_UNWIND_TABLES=drop", "LEANLINK_CACHE=false", "LEANLINK_DISABLE=", "LEANLINK_TEST_X=y", "LEANLINK_TRIM_ALIGN="}
+		"LEANLINK_REPORT=off", "LEANLINK_VERIFY=true", "LEANLINK_SAVE=/cases", "LEANLINK_THUNKS=0", "LEANLINK_TRIM_PANIC=location",
+		"LEANLINK_TRIM_UNWIND_TABLES=drop", "LEANLINK_CACHE=false", "LEANLINK_DISABLE=", "LEANLINK_TEST_X=y", "LEANLINK_TRIM_RELOCATIONS="}
 	cfg, err := loadFor(t, dir, ".", ".", "target/release/deps/app-1", vars...)
 	if err != nil {
 		t.Fatal(err)
@@ -230,19 +229,19 @@ func TestConfigFromEnvironment(t *testing.T) {
 	}
 	cfg.sources = nil
 	want := &Config{Fold: "all", Keep: []string{"core::*", "a<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: "off", Verify: true,
-		Save: "/cases", TrimPanic: "message", TrimBacktrace: "keep", TrimUnwindTables: "drop", TrimRelocations: "keep", TrimAlign: "keep",
+		Save: "/cases", TrimPanic: "location", TrimBacktrace: "keep", TrimUnwindTables: "drop", TrimRelocations: "keep",
 		Profile: "release", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v, want\n%+v", cfg, want)
 	}
 
-	const variables = "LEANLINK_DISABLE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS, LEANLINK_TRIM_ALIGN, LEANLINK_CACHE"
+	const variables = "LEANLINK_DISABLE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS, LEANLINK_CACHE"
 	for variable, want := range map[string]string{
 		"LEANLINK_FOLDS=all":           "LEANLINK_FOLDS: unknown variable; there are " + variables,
 		"LEANLINK_BUDGET=1":            "LEANLINK_BUDGET: unknown variable; there are " + variables,
 		"LEANLINK_FOLD=alll":           `LEANLINK_FOLD: fold = "alll": must be safe, all or off`,
 		"LEANLINK_HOST=yes":            `LEANLINK_HOST: host = "yes": must be true or false`,
-		"LEANLINK_TRIM_PANIC=trap ":    `LEANLINK_TRIM_PANIC: trim.panic = "trap ": must be keep, location, message or trap`,
+		"LEANLINK_TRIM_PANIC=trap ":    `LEANLINK_TRIM_PANIC: trim.panic = "trap ": must be keep, location or trap`,
 		"LEANLINK_TRIM_RELOCATIONS=no": `LEANLINK_TRIM_RELOCATIONS: trim.relocations = "no": must be keep or packed`,
 	} {
 		if _, err := loadFor(t, dir, ".", ".", "target/release/deps/app-1", primary, variable); errText(err) != want {

@@ -205,7 +205,7 @@ func packageName() string {
 func stamp(cfg *Config) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", Version)
-	for _, k := range [...]any{cfg.Fold, cfg.Keep, cfg.Thunks, cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations, cfg.TrimAlign} {
+	for _, k := range [...]any{cfg.Fold, cfg.Keep, cfg.Thunks, cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations} {
 		fmt.Fprintf(h, "%q\n", k)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])

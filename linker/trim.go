@@ -95,10 +95,13 @@ func (p *preparation) trim(link *merge.Link, opt merge.Options) (*merge.Link, er
 	if p.trims.cut.Calls {
 		p.note("unwind-tables = calls: %d bytes fewer", t.Frames)
 	}
+	var said []string
 	for _, key := range slices.Sorted(maps.Keys(t.Missing)) {
-		said := fmt.Sprintf("%s: the trim found nothing to do: %s", key, strings.Join(t.Missing[key], ", "))
-		p.trims.notes = append(p.trims.notes, said)
-		fmt.Fprintln(os.Stderr, said) // the worker's warning
+		said = append(said, fmt.Sprintf("%s: the trim found nothing to do: %s", key, strings.Join(t.Missing[key], ", ")))
+	}
+	if len(said) > 0 {
+		p.trims.notes = append(p.trims.notes, said...)
+		fmt.Fprintln(os.Stderr, strings.Join(said, "; ")) // the worker's warning, which is one line
 	}
 	p.in.replace(t.Files)
 	p.trims.cuts = t.Cuts

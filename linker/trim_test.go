@@ -1,11 +1,16 @@
 package linker
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"leanlink/merge"
 )
 
 func TestPackedFlag(t *testing.T) {
@@ -101,5 +106,27 @@ func TestUnpacked(t *testing.T) {
 	}
 	if got := unpacked(filepath.Join(dir, "a.c")); got != "" {
 		t.Errorf("no program: %q", got)
+	}
+}
+
+// Of a trim that is asked for and can't be had, the error names the key and
+// where it is set.
+func TestRefuseCut(t *testing.T) {
+	p := &preparation{cfg: &Config{TrimPanic: "trap", TrimUnwindTables: "drop"}}
+	for key, want := range map[string]string{
+		"trim.panic": `default: trim.panic = "trap": why`, "trim.unwind-tables": `default: trim.unwind-tables = "drop": why`,
+	} {
+		err := p.refuseCut(fmt.Errorf("around: %w", &merge.TrimError{Key: key, Why: "why"}))
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || err.Error() != want {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if err := p.refuseCut(io.EOF); err != io.EOF {
+		t.Errorf("%v", err)
+	}
+	p = &preparation{cl: &CommandLine{}, cfg: &Config{TrimPanic: "location", Fold: "off"}}
+	if got := errText(p.decideTrims(&Linker{}, &Environment{})); got != `default: trim.panic = "location": Locations become one by folding, and fold is off` {
+		t.Error(got)
 	}
 }

@@ -195,7 +195,7 @@ func (f *folder) same(a, b SecID) bool {
 		return false
 	}
 	if !bytes.Equal(oa.File.Bytes(ia), ob.File.Bytes(ib)) || !f.sameRelocs(oa, ia, ob, ib) ||
-		!l.sameMapping(oa, ia, ob, ib) || !f.sameTied(oa, ia, ob, ib) {
+		l.source[a] != l.source[b] || !l.sameMapping(oa, ia, ob, ib) || !f.sameTied(oa, ia, ob, ib) {
 		return false
 	}
 	fa, fb := oa.framesOf(ia), ob.framesOf(ib)

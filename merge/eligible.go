@@ -118,7 +118,7 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		if !o.Rust && !lsda {
 			return NotRust
 		}
-		if !lsda && l.mayBeUninitialised(o, i) {
+		if _, copied := l.source[o.Base+SecID(i)]; !copied && !lsda && l.mayBeUninitialised(o, i) {
 			return Uninitialised
 		}
 	}
@@ -152,7 +152,7 @@ func (l *Link) mayBeUninitialised(o *Object, i uint32) bool {
 	}
 	name := f.Sections[i].Name
 	if l.vtable[o.Base+SecID(i)] || strings.Contains(name, ".switch.table") || strings.Contains(name, ".Lswitch.table") ||
-		strings.HasPrefix(name, ".rodata.") && !strings.HasPrefix(name, ".rodata..L") && rs.Len() > 0 {
+		strings.HasPrefix(name, ".rodata.") && !strings.HasPrefix(name, ".rodata..L") && !strings.HasPrefix(name, ".rodata.anon.") && rs.Len() > 0 {
 		return false // vtables, lookup tables and jump tables: nobody compares their addresses
 	}
 	if rs.Len() == 0 {

@@ -153,6 +153,9 @@ func (f *folder) label() {
 		buf = append(buf, f.outputClass(s.Name)...)
 		buf = binary.LittleEndian.AppendUint64(append(buf, 0), s.Flags)
 		buf = f.labelRelocs(buf, o, i)
+		if source, ok := f.l.source[id]; ok {
+			buf = binary.LittleEndian.AppendUint32(append(buf, "copy"...), uint32(source))
+		}
 		buf = f.l.labelMapping(buf, o, i)
 		buf = f.labelTied(buf, o, i)
 		for _, ref := range o.framesOf(i) {

@@ -75,6 +75,9 @@ type definition struct {
 	// several says that more than one object defines it: which one wins
 	// must not come to depend on where an alias stands.
 	several bool
+	// hidden: some object has the name as hidden. Of several visibilities the
+	// narrowest holds, be it that of a mere reference.
+	hidden bool
 }
 
 // rank orders definitions of one name; a higher one wins, among equals the
@@ -114,6 +117,9 @@ type Link struct {
 	user   []SecID // the only live section that refers to it; NoSec none, manySecs several
 	// interior: something outside refers to a place behind its start.
 	interior []bool
+	// What trace finds: the constants whose zeros are in doubt that are
+	// copies of one, by the lowest of them.
+	source map[SecID]SecID
 }
 
 const manySecs SecID = 1<<32 - 2
@@ -307,6 +313,9 @@ func (l *Link) resolve() {
 				l.defs = append(l.defs, definition{pinned: l.opt.Pinned[name], exported: l.opt.Wanted[name]})
 			}
 			o.globals[i-f.FirstGlobal] = id
+			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
+				l.defs[id].hidden = true
+			}
 			r := rankStrong
 			switch {
 			case s.Section == objfile.SecUndef:
@@ -342,8 +351,7 @@ func (l *Link) resolve() {
 			continue
 		}
 		s := l.Objects[d.object].File.Symbol(d.symbol)
-		visible := s.Visibility() == objfile.STV_DEFAULT || s.Visibility() == objfile.STV_PROTECTED
-		if visible && (l.opt.ExportAll || l.opt.Exports != nil && l.opt.Exports(l.symName[id])) {
+		if !d.hidden && (l.opt.ExportAll || l.opt.Exports != nil && l.opt.Exports(l.symName[id])) {
 			d.exported = true
 		}
 		// A name with a version (.symver) stands for another one, too.

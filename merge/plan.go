@@ -60,6 +60,7 @@ type localAlias struct {
 func (l *Link) Make() (*Plan, error) {
 	l.mark()
 	l.weigh()
+	l.trace()
 	n := l.Sections()
 	p := &Plan{
 		Link: l, Fate: make([]Fate, n), Leader: make([]SecID, n), Reason: make([]Reason, n), Class: make([]int32, n),

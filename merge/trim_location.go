@@ -29,7 +29,11 @@ func (l *Link) isLocation(o *Object, i uint32) (objfile.Reloc, bool) {
 	}
 	for _, k := range o.ownsSyms[i] {
 		// A name that the program gave is an identity.
-		if name := f.SymbolName(k); k >= f.FirstGlobal || !strings.HasPrefix(name, ".Lanon.") && !strings.HasPrefix(name, "anon.") {
+		name := f.SymbolName(k)
+		if l.Arch.Mapping && strings.HasPrefix(name, "$") {
+			continue // says that it is data
+		}
+		if k >= f.FirstGlobal || !strings.HasPrefix(name, ".Lanon.") && !strings.HasPrefix(name, "anon.") {
 			return none, false
 		}
 	}

@@ -45,7 +45,7 @@ func (z *Sizes) Advise(set map[string]string) []Advice {
 	}
 	if n, packed := z.packedRelocations(); n > packed {
 		add(n-packed, "exactly", true, fmt.Sprintf("relative relocations: %s bytes that would take %s", thousands(n), thousands(packed)),
-			`.cargo/config.toml, rustflags: "-Clink-arg=-Wl,-z,pack-relative-relocs" (glibc 2.36 or newer)`)
+			`leanlink.toml: trim.relocations = "packed" (needs glibc 2.36 or musl 1.2.4 where it runs)`)
 	}
 	if z.Report != nil {
 		list = append(list, z.adviseOfLink()...)
@@ -138,7 +138,7 @@ func (z *Sizes) adviseOfPanics() []Advice {
 	var list []Advice
 	z.findLocations()
 	if l := z.locations; l != nil && l.Count > 0 {
-		list = append(list, Advice{l.Bytes + l.Relocations + l.Names, "at most", fmt.Sprintf("%s panic locations", thousands(l.Count)), "RUSTFLAGS on nightly: -Zlocation-detail=none (panics then do not say where)", true})
+		list = append(list, Advice{l.Bytes + l.Relocations + l.Names, "at most", fmt.Sprintf("%s panic locations", thousands(l.Count)), `leanlink.toml: trim.panic = "location" (panics then do not say where)`, true})
 	}
 	if z.Report == nil {
 		return list
@@ -150,7 +150,7 @@ func (z *Sizes) adviseOfPanics() []Advice {
 	for k := range panicParts {
 		if p := &panicParts[k]; p.key == "backtrace" {
 			if n := z.retainedBy(g, p); n > 0 {
-				list = append(list, Advice{n, "exactly", "the backtrace symbolizer, with all that nothing else needs", "nightly: -Zbuild-std=std,panic_abort -Zbuild-std-features= (backtraces then have addresses only)", true})
+				list = append(list, Advice{n, "at most", "the backtrace symbolizer, with all that nothing else needs", `leanlink.toml: trim.backtrace = "addresses" (backtraces then have no names)`, true})
 			}
 		}
 	}

@@ -23,7 +23,7 @@ var panicParts = []panicPart{
 		"core::slice::copy_from_slice_impl::", "core::str::slice_error_fail", "core::cell::panic_already", "alloc::raw_vec::capacity_overflow", "alloc::alloc::handle_alloc_error",
 		"core::slice::<impl [T]>::copy_from_slice::len_mismatch_fail", "alloc::vec::Vec<T,A>::remove::assert_failed", "alloc::vec::Vec<T,A>::swap_remove::assert_failed",
 		"core::intrinsics::copy_nonoverlapping::precondition_check"}},
-	{"handler", "handling it: std::panicking, the default hook", nil, []string{"std::panicking::", "std::panic::", "std::rt::lang_start::", "__rustc::rust_begin_unwind", "__rustc::rust_panic", "rust_begin_unwind", "rust_panic",
+	{"handler", "handling it: std::panicking, the default hook", nil, []string{"std::panicking::", "std::panic::", "__rustc::rust_begin_unwind", "__rustc::rust_panic", "rust_begin_unwind", "rust_panic",
 		"std::sys::backtrace::__rust_end_short_backtrace", "std::process::abort", "std::rt::abort"}},
 	{"backtrace", "printing a backtrace: the symbolizer and its readers of debug information", []string{"gimli", "addr2line", "object", "miniz_oxide", "rustc_demangle", "adler2", "adler"}, []string{
 		"std::backtrace", "std::sys::backtrace::", "std::backtrace_rs::"}},
@@ -110,7 +110,19 @@ func (z *Sizes) findLocations() {
 	}
 }
 
+// carriers are functions of the same modules that run the program itself; what
+// only they keep alive is not there for panics.
+var carriers = []string{"__rust_begin_short_backtrace", "catch_unwind", "std::panicking::try", "std::panic::resume_unwind"}
+
 func (p *panicPart) has(crate, name string) bool {
+	for _, c := range carriers {
+		if strings.Contains(name, c) {
+			return false
+		}
+	}
+	if p.key == "backtrace" && strings.Contains(name, "__rust_end_short_backtrace") {
+		return false // it handles the panic
+	}
 	if slices.Contains(p.crates, crate) {
 		return true
 	}

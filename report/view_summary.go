@@ -158,8 +158,8 @@ func (f *Filter) selects(z *Sizes, it *Item, o *ViewOptions, isCrate bool) bool 
 	return f.matches(name, isCrate, z.crate(it, o), it.Crate)
 }
 
-// sort sorts a table as the user asked. The option was checked when it was
-// read, so a column that this table lacks is another table's.
+// sort sorts a table as the user asked. A column that this table lacks is
+// another table's.
 func (z *Sizes) sort(t *Table, o *ViewOptions) {
 	if o.Sort != "" && t.column(o.Sort) >= 0 {
 		t.SortBy(o.Sort)

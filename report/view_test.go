@@ -2,11 +2,9 @@ package report
 
 import (
 	"bytes"
-	"debug/elf"
 	"encoding/csv"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -275,7 +273,7 @@ func TestPlainFile(t *testing.T) {
 }
 
 // TestCapturedViews checks a report of a real program with its file beside it,
-// which LEANLINK_REPORT names: views add up, and the crates agree with nm -S.
+// which LEANLINK_REPORT names: views add up.
 func TestCapturedViews(t *testing.T) {
 	path := os.Getenv("LEANLINK_REPORT")
 	if path == "" {
@@ -290,79 +288,6 @@ func TestCapturedViews(t *testing.T) {
 	}
 	checkSums(t, z)
 	checkSums(t, NewSizes(path, z.Report, nil))
-	checkAgainstNM(t, z)
-}
-
-// checkAgainstNM compares the code of each crate with what nm -S tells of it.
-func checkAgainstNM(t *testing.T, z *Sizes) {
-	t.Helper()
-	out, err := exec.Command(tool(t, "nm"), "-S", "--defined-only", z.Path).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := elf.Open(z.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	text := f.Section(".text")
-	crates := z.Report.Crates()
-	type place struct{ addr, size uint64 }
-	seen := make(map[place]bool)
-	nm := make(map[string]uint64)
-	for _, line := range strings.Split(string(out), "\n") {
-		fields := strings.Fields(line)
-		if len(fields) != 4 || !strings.ContainsAny(fields[2], "tTwW") {
-			continue
-		}
-		p := place{hexNumber(t, fields[0]), hexNumber(t, fields[1])}
-		if p.addr < text.Addr || p.addr >= text.Addr+text.Size || seen[p] {
-			continue
-		}
-		seen[p] = true
-		crate, _ := crates.Of(fields[3])
-		nm[crate] += p.size
-	}
-	ours := make(map[string]uint64)
-	var named uint64
-	for i := range z.Items {
-		if it := &z.Items[i]; it.Label == LabelCode && z.Sections[it.Section] == ".text" {
-			crate := ""
-			if it.Symbol != "" {
-				crate, _ = crates.Of(it.Symbol)
-			}
-			ours[crate] += it.Bytes
-			named += it.Bytes
-		}
-	}
-	var all, differ uint64
-	for crate, n := range nm {
-		all += n
-		if crate != "" {
-			differ += max(n, ours[crate]) - min(n, ours[crate])
-		}
-	}
-	// A folded function has several names, of several crates, perhaps: nm's
-	// order and ours may choose different ones.
-	if differ > all/20 {
-		t.Errorf("crates differ from nm -S by %d of %d bytes: %v, nm has %v", differ, all, ours, nm)
-	}
-	if named < all-all/100 {
-		t.Errorf("%d bytes of code have an owner, nm -S names %d", named, all)
-	}
-}
-
-func hexNumber(t *testing.T, s string) uint64 {
-	t.Helper()
-	var v uint64
-	for _, c := range s {
-		d := strings.IndexRune("0123456789abcdef", c)
-		if d < 0 {
-			t.Fatalf("%q is not hexadecimal", s)
-		}
-		v = v<<4 | uint64(d)
-	}
-	return v
 }
 
 func TestViewFormatsAreValid(t *testing.T) {

@@ -273,7 +273,14 @@ const whyStale = "the report is missing or of other settings"
 
 // locate finds the file that was linked and the report of its link.
 func (s *session) locate(b *built, plan *buildPlan, env environ) error {
-	hashed, err := hashedPath(b.Path)
+	folders := []string{filepath.Dir(b.Path)}
+	if p := plan.project; plan.leanlink == "" && p.BuildDir != "" && p.BuildDir != p.TargetDir {
+		// Cargo links in the build folder and then copies to the target folder.
+		if rel, err := filepath.Rel(p.TargetDir, folders[0]); err == nil {
+			folders = append(folders, filepath.Join(p.BuildDir, rel))
+		}
+	}
+	hashed, err := hashedPath(b.Path, folders)
 	if err != nil {
 		return err
 	}
@@ -315,7 +322,7 @@ func (s *session) locate(b *built, plan *buildPlan, env environ) error {
 // sameSettings says whether a report is of a link with these settings: made by
 // this version, after the files with settings were last changed.
 func sameSettings(r *report.Report, cfg *linker.Config, path string) bool {
-	if r.Tool != "leanlink "+linker.Version || r.Modes.Fold != cfg.Fold || !slices.Equal(r.Modes.Keep, cfg.Keep) {
+	if r.Tool != "leanlink "+linker.Version || r.Modes.Fold != cfg.Fold || !slices.Equal(r.Modes.Keep, cfg.Keep) || cfg.Trims() != (len(r.Modes.Trims) > 0) {
 		return false
 	}
 	made, err := os.Stat(path)
@@ -330,22 +337,26 @@ func sameSettings(r *report.Report, cfg *linker.Config, path string) bool {
 	return true
 }
 
-// hashedPath finds the file in Cargo's folder deps (or examples) that is the
-// one at path: Cargo links a program to a name with a hash and then makes a
-// hard link, or a copy, without it.
-func hashedPath(path string) (string, error) {
+// hashedPath finds the file in a folder of Cargo's, or in deps below it, that
+// is the one at path: Cargo links a program to a name with a hash and then
+// makes a hard link, or a copy, without it.
+func hashedPath(path string, folders []string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", plainError(path, err)
 	}
-	dir, base := filepath.Split(path)
+	base := filepath.Base(path)
 	ext := ""
 	if strings.HasSuffix(base, ".so") {
 		ext = ".so"
 	}
 	stem := strings.ReplaceAll(strings.TrimSuffix(base, ext), "-", "_")
 	best := path
-	for _, folder := range []string{filepath.Join(dir, "deps"), dir} {
+	var places []string
+	for _, dir := range folders {
+		places = append(places, filepath.Join(dir, "deps"), dir)
+	}
+	for _, folder := range places {
 		for _, name := range []string{stem + "-*" + ext, stem + ext} {
 			found, err := filepath.Glob(filepath.Join(globEscape(folder), name))
 			if err != nil {

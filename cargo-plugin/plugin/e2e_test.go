@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -54,7 +55,7 @@ type crate struct {
 func newCrate(t *testing.T) *crate {
 	t.Helper()
 	if _, err := exec.LookPath("cargo"); err != nil {
-		if os.Getenv("LEANLINK_TEST_ALL") != "" {
+		if os.Getenv("LEANLINK_REQUIRE_TOOLS") != "" {
 			t.Fatal("cargo is not installed")
 		}
 		t.Skip("cargo is not installed")
@@ -207,6 +208,10 @@ func TestFailures(t *testing.T) {
 	c.contains(errs, "error: no such option: --nonsense")
 	_, errs = c.run(2, "-n", "x")
 	c.contains(errs, "error: -n x: must be a number of rows; 0 is all")
+	_, errs = c.run(2, "top", "--file", filepath.Join(c.bin, "leanlink"), "--sort", "x")
+	c.contains(errs, "error: --sort x: there is no such column, only share, of_code, bytes, crate, name")
+	_, errs = c.run(2, "top", "--filter", "(")
+	c.contains(errs, "error: filter \"(\": error parsing regexp")
 	_, errs = c.run(101, "--bin", "other")
 	c.contains(errs, "no bin target named `other`")
 	_, errs = c.run(101, "--file", "nothing")
@@ -253,11 +258,11 @@ func TestDiffAndBudget(t *testing.T) {
 
 	c.write("src/main.rs", strings.Replace(helloMain, "println!", "eprintln!(\"{}\", 1.5_f64.powf(m.len() as f64).sin());\n    println!", 1))
 	out, _ := c.run(0, "diff", "old", "--release", "-q")
-	c.contains(out, "By crate", "my_hello::main", "what is as it was")
+	c.contains(out, "By crate", "core::num::flt2dec::", "new", "what is as it was")
 	byFile := out[strings.Index(out, "By part"):]
 	out, errs := c.run(0, "diff", "--rev", "HEAD", "--release")
 	c.contains(errs, "Building HEAD")
-	if got := out[strings.Index(out, "By part"):]; !strings.Contains(got, "my_hello::main") {
+	if got := out[strings.Index(out, "By part"):]; !strings.Contains(got, "core::num::flt2dec::") {
 		t.Errorf("by revision:\n%s\nby file:\n%s", got, byFile)
 	}
 	cmd := exec.Command("git", "worktree", "list")
@@ -326,6 +331,40 @@ func TestUserLinkerIsTheRealOne(t *testing.T) {
 	c.contains(c.read("ran"), "ran")
 	if c.read(".cargo/config.toml") != config {
 		t.Error("the user's config was changed")
+	}
+}
+
+// TestSeveral has a workspace with several programs, a shared library and a
+// build folder apart from the target folder.
+func TestSeveral(t *testing.T) {
+	c := newCrate(t)
+	c.write("Cargo.toml", "[workspace]\nmembers = [\"a\", \"b\"]\nresolver = \"2\"\n")
+	os.RemoveAll(filepath.Join(c.dir, "src"))
+	for _, name := range []string{"a", "b"} {
+		c.write(name+"/Cargo.toml", "[package]\nname = \"prog-"+name+"\"\nversion = \"0.1.0\"\nedition = \"2021\"\n")
+		c.write(name+"/src/main.rs", helloMain)
+	}
+	c.write("b/Cargo.toml", "[package]\nname = \"prog-b\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nname = \"shared\"\ncrate-type = [\"cdylib\"]\n")
+	c.write("b/src/lib.rs", "#[no_mangle]\npub extern \"C\" fn answer(x: u32) -> u32 { x.checked_mul(42).unwrap() }\n")
+	c.write("a/examples/show.rs", helloMain)
+	out, _ := c.run(0, "--release", "-q")
+	c.contains(out, "target/size-report/release/prog-a: ", "target/size-report/release/prog-b: ", "target/size-report/release/libshared.so: ")
+	if n := strings.Count(out, "What leanlink folded"); n != 3 {
+		t.Errorf("%d of 3 reports were found:\n%s", n, out)
+	}
+	out, _ = c.run(0, "crates", "--release", "-q", "-p", "prog-a", "--example", "show")
+	c.contains(out, "release/examples/show")
+	if strings.Contains(out, "prog-b") {
+		t.Errorf("another program is shown:\n%s", out)
+	}
+	_, errs := c.run(101, "--release", "-q", "--format", "html")
+	c.contains(errs, "a page shows one program and the project has 3; choose it by --bin")
+
+	c.write(".cargo/config.toml", "[build]\nbuild-dir = \"elsewhere\"\n[target."+hostOf(t)+"]\nlinker = \"leanlink\"\n")
+	out, _ = c.run(0, "--release", "-q", "--bin", "prog-a")
+	c.contains(out, "target/release/prog-a: ", "What leanlink folded")
+	if _, err := os.Stat(filepath.Join(c.dir, "elsewhere/release/deps")); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -429,4 +468,100 @@ func TestTomlEdits(t *testing.T) {
 	if _, err := tomlSet("[target]\nt-x = { ar = \"y\" }\n", "t-x", "linker", "leanlink"); err == nil || !strings.HasSuffix(err.Error(), "set it to \"leanlink\" by hand") {
 		t.Errorf("an inline table without the key: %v", err)
 	}
+}
+
+// TestCratesAgreeWithNM compares crates with an independent sum, on a small
+// program and on the one that LEANLINK_REPORT names.
+func TestCratesAgreeWithNM(t *testing.T) {
+	c := newCrate(t)
+	if _, err := exec.LookPath("nm"); err != nil {
+		t.Skip("nm is not installed")
+	}
+	c.run(0, "--release", "-q")
+	found, err := filepath.Glob(filepath.Join(c.dir, "target/size-report/release/deps/my_hello-*"+report.Suffix))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("reports: %v, %v", found, err)
+	}
+	if path := os.Getenv("LEANLINK_REPORT"); path != "" {
+		found = append(found, path)
+	}
+	for _, path := range found {
+		z, err := report.Open(path, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkAgainstNM(t, z)
+	}
+}
+
+// checkAgainstNM compares the code of each crate with what nm -S tells of it.
+func checkAgainstNM(t *testing.T, z *report.Sizes) {
+	t.Helper()
+	out, err := exec.Command("nm", "-S", "--defined-only", z.Path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.Open(z.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text := f.Section(".text")
+	crates := z.Report.Crates()
+	type place struct{ addr, size uint64 }
+	seen := make(map[place]bool)
+	nm := make(map[string]uint64)
+	for _, line := range strings.Split(string(out), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) != 4 || !strings.ContainsAny(fields[2], "tTwW") {
+			continue
+		}
+		p := place{hexNumber(t, fields[0]), hexNumber(t, fields[1])}
+		if p.addr < text.Addr || p.addr >= text.Addr+text.Size || seen[p] {
+			continue
+		}
+		seen[p] = true
+		crate, _ := crates.Of(fields[3])
+		nm[crate] += p.size
+	}
+	ours := make(map[string]uint64)
+	var named uint64
+	for i := range z.Items {
+		if it := &z.Items[i]; it.Label == report.LabelCode && z.Sections[it.Section] == ".text" {
+			crate := ""
+			if it.Symbol != "" {
+				crate, _ = crates.Of(it.Symbol)
+			}
+			ours[crate] += it.Bytes
+			named += it.Bytes
+		}
+	}
+	var all, differ uint64
+	for crate, n := range nm {
+		all += n
+		if crate != "" {
+			differ += max(n, ours[crate]) - min(n, ours[crate])
+		}
+	}
+	// A folded function has several names, of several crates, perhaps: nm's
+	// order and ours may choose different ones.
+	if differ > all/20 {
+		t.Errorf("crates differ from nm -S by %d of %d bytes: %v, nm has %v", differ, all, ours, nm)
+	}
+	if named < all-all/100 {
+		t.Errorf("%d bytes of code have an owner, nm -S names %d", named, all)
+	}
+}
+
+func hexNumber(t *testing.T, s string) uint64 {
+	t.Helper()
+	var v uint64
+	for _, c := range s {
+		d := strings.IndexRune("0123456789abcdef", c)
+		if d < 0 {
+			t.Fatalf("%q is not hexadecimal", s)
+		}
+		v = v<<4 | uint64(d)
+	}
+	return v
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -95,6 +97,9 @@ func view(name string, needsReport bool, tables func(z *report.Sizes, s *session
 			if err != nil {
 				return fmt.Errorf("%s: %w", sub.title, err)
 			}
+			if err := s.checkSort(list); err != nil {
+				return err
+			}
 			if len(subjects) > 1 || name == "summary" {
 				list = append([]*report.Table{heading(sub)}, list...)
 			}
@@ -110,6 +115,25 @@ func view(name string, needsReport bool, tables func(z *report.Sizes, s *session
 		}
 		return s.afterwards(subjects)
 	}
+}
+
+// checkSort says whether any table has the column of --sort.
+func (s *session) checkSort(tables []*report.Table) error {
+	if s.opts.view.Sort == "" {
+		return nil
+	}
+	var keys []string
+	for _, t := range tables {
+		for _, c := range t.Columns {
+			if c.Key == s.opts.view.Sort {
+				return nil
+			}
+			if !slices.Contains(keys, c.Key) {
+				keys = append(keys, c.Key)
+			}
+		}
+	}
+	return usageErrorf("--sort %s: there is no such column, only %s", s.opts.view.Sort, strings.Join(keys, ", "))
 }
 
 // limits are the tables of what limits a file: the memory regions of firmware

@@ -162,6 +162,51 @@ func TestProveReturnAndFrames(t *testing.T) {
 	}
 }
 
+// The trimmed frame table of each case says less than the original; it may do so only where no call is.
+func TestProveRows(t *testing.T) {
+	source := func(rows string) []byte {
+		return cutObject(t, "\t.section .text.f,\"ax\",@progbits\n\t.globl f, g\n\t.type f,@function\nf:\n push %rbx\n.L1: call g@PLT\n"+
+			".L2: pop %rbx\n.L3: ret\n.L4: nop\n.L5:\n\t.section .text.h,\"ax\",@progbits\n\t.type h,@function\nh: ret\n.L6:\n"+
+			"\t.section .eh_frame,\"a\",@progbits\n.Lc: .long .Lce-.Lc-4, 0\n .byte 1\n .asciz \"zR\"\n .uleb128 1\n .sleb128 -8\n .byte 16\n"+
+			" .uleb128 1\n .byte 0x1b, 0x0c, 7, 8, 0x90, 1\n .balign 8\n.Lce:\n"+rows+"\n\t.data\n\t.quad f, h\n")
+	}
+	entry := func(label, function, end, rows string) string {
+		return strings.NewReplacer("LABEL", label, "FUNCTION", function, "END", end, "ROWS", rows).Replace(
+			".LLABEL: .long .LeLABEL-.LLABEL-4, .-.Lc\n .long FUNCTION-., END-FUNCTION\n .byte 0\n ROWS\n .balign 8\n.LeLABEL:\n")
+	}
+	f := func(rows string) string { return entry("f", "f", ".L5", rows) }
+	h := entry("h", "h", ".L6", "")
+	const all = ".byte 0x41, 0x0e, 16, 0x83, 2, 0x45, 0x41, 0x0e, 8"
+	was := source(f(all) + h)
+	cuts := map[string]CutKind{".eh_frame": CutRows}
+	for _, tt := range []struct {
+		name string
+		is   []byte
+		want string
+	}{
+		{"unchanged", was, ""},
+		{"the row of the call, from the start", source(f(".byte 0x0e, 16, 0x83, 2") + h), ""},
+		{"no entry for the leaf", source(f(".byte 0x0e, 16, 0x83, 2")), ""},
+		{"another offset", source(f(".byte 0x0e, 24, 0x83, 2")), "says"},
+		{"a register is lost", source(f(".byte 0x0e, 16")), "says"},
+		{"another register", source(f(".byte 0x0e, 16, 0x86, 2")), "says"},
+		{"too late", source(f(".byte 0x46, 0x0e, 16, 0x83, 2")), "says"},
+		{"in time", source(f(".byte 0x45, 0x0e, 16, 0x83, 2")), ""},
+		{"no entry for a function that calls", source(h), ".text.f has no frame entry, but what may be a call before 0x6"},
+		{"another range", source(entry("f", "f", ".L4", all)), "covers another range"},
+		{"twice", source(f(all) + entry("g", "f", ".L5", all)), "two frame entries of one function"},
+		{"an expression", source(f(".byte 0x0f, 1, 0x50")), "which no trimmed entry has"},
+	} {
+		got := strings.Join(proveOne(t, was, tt.is, cuts), "\n")
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	if got := strings.Join(proveOne(t, was, was, map[string]CutKind{".text.h": CutRows}), "\n"); !strings.Contains(got, "no frame table") {
+		t.Errorf("%q", got)
+	}
+}
+
 // A claim of cuts without the original is an error, not a check passed over.
 func TestProveNoOriginal(t *testing.T) {
 	v := &checker{arch: x8664, res: &Result{}, claim: &Claim{Objects: []Object{{Name: "a.o", Cuts: []CutKind{CutTrap}}}}}
