@@ -244,7 +244,12 @@ func (l *Linker) LinkerArgs(cl *CommandLine, args []string) []string {
 		}
 	case TakesLD:
 		if hasFlavor {
-			return args[2:]
+			args = args[2:]
+		}
+		// GNU ld for riscv64 links for riscv32, too, but has to be told; lld,
+		// which rustc has in mind, goes by the objects.
+		if cl.Emulation == "" && strings.HasPrefix(filepath.Base(l.Path), "riscv64") && cl.LinkerKind(l.Path) == KindBFD && cl.isELF32() {
+			args = append([]string{"-melf32lriscv"}, args...)
 		}
 	case TakesDriver:
 		return driverArgs(args)

@@ -78,7 +78,26 @@ func elfFamily(machine uint16) string {
 
 // linkFamily is the machine family of the first object among the inputs, ""
 // if none of the first few is a little- or big-endian ELF file.
-func (cl *CommandLine) linkFamily() string {
+func (cl *CommandLine) linkFamily() (family string) {
+	cl.firstObject(func(h [20]byte) bool {
+		family = headerFamily(h)
+		return family != ""
+	})
+	return family
+}
+
+// isELF32 reports whether the first object among the inputs is of that class.
+func (cl *CommandLine) isELF32() (narrow bool) {
+	cl.firstObject(func(h [20]byte) bool {
+		narrow = h[4] == 1
+		return true
+	})
+	return narrow
+}
+
+// firstObject gives f the ELF headers of the first few objects among the
+// inputs, until it is content.
+func (cl *CommandLine) firstObject(f func(header [20]byte) bool) {
 	tried := 0
 	for i := range cl.Inputs {
 		in := &cl.Inputs[i]
@@ -86,25 +105,26 @@ func (cl *CommandLine) linkFamily() string {
 			continue
 		}
 		if tried++; tried > 4 {
-			break
+			return
 		}
-		if family := fileFamily(resolve(cl.Dir, in.Path)); family != "" {
-			return family
+		if h, ok := elfHeader(resolve(cl.Dir, in.Path)); ok && f(h) {
+			return
 		}
 	}
-	return ""
 }
 
-func fileFamily(path string) string {
+// elfHeader reads the beginning of an ELF file; ok is false for other files.
+func elfHeader(path string) (h [20]byte, ok bool) {
 	f, err := os.Open(path)
 	if err != nil {
-		return ""
+		return h, false
 	}
 	defer f.Close()
-	var h [20]byte
-	if _, err := io.ReadFull(f, h[:]); err != nil || string(h[:4]) != "\x7fELF" {
-		return ""
-	}
+	_, err = io.ReadFull(f, h[:])
+	return h, err == nil && string(h[:4]) == "\x7fELF"
+}
+
+func headerFamily(h [20]byte) string {
 	if h[5] == 2 { // big-endian
 		return elfFamily(binary.BigEndian.Uint16(h[18:]))
 	}
