@@ -409,12 +409,16 @@ func cargo(t *testing.T, dir string, env []string, args ...string) {
 // environ is the environment without what configures these tests, which leanlink would refuse as settings it does not
 // know.
 func environ() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "LEANLINK_") })
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "LEANLINK_") })
+	if dir := os.Getenv("LEANLINK_TEST_TARGET"); dir != "" {
+		env = append(env, "CARGO_TARGET_DIR="+dir)
+	}
+	return env
 }
 
 func targetDir(t *testing.T) string {
 	t.Helper()
-	dir := cmp.Or(os.Getenv("CARGO_TARGET_DIR"), "target")
+	dir := cmp.Or(os.Getenv("LEANLINK_TEST_TARGET"), os.Getenv("CARGO_TARGET_DIR"), "target")
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		t.Fatal(err)

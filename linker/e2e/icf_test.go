@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -27,7 +26,7 @@ func (g *ripgrep) comparison(t *testing.T, kept string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := run(g.source, os.Environ(), append([]string{"cc"}, args...)...)
+	o, err := run(g.source, environ(), append([]string{"cc"}, args...)...)
 	if err != nil || o.status != 0 {
 		t.Fatalf("cc: %v %v", err, o)
 	}
@@ -38,7 +37,7 @@ func (g *ripgrep) comparison(t *testing.T, kept string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o, err := run(g.source, append(os.Environ(), "LEANLINK_FOLD="+mode), append([]string{tools.leanlink}, args...)...); err != nil || o.status != 0 {
+			if o, err := run(g.source, environ("LEANLINK_FOLD="+mode), append([]string{tools.leanlink}, args...)...); err != nil || o.status != 0 {
 				t.Fatalf("leanlink: %v %v", err, o)
 			}
 			r, err := report.ReadFile(output + report.Suffix)

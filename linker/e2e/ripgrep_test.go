@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -54,6 +55,7 @@ func newRipgrep(t *testing.T) *ripgrep {
 	if err := os.MkdirAll(g.cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	lockFolder(t, g.cache)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +72,19 @@ func newRipgrep(t *testing.T) *ripgrep {
 		}
 	}
 	return g
+}
+
+// lockFolder keeps other runs of the tests out of a folder until the test ends.
+func lockFolder(t *testing.T, dir string) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // replaceExecutable copies a program to a path at which an older one may be running.
