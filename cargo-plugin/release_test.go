@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -95,5 +96,15 @@ func checkArchive(t *testing.T, data []byte, want elf.Machine) []string {
 			t.Errorf("%s is for %v, with an interpreter: %v", h.Name, f.Machine, f.Section(".interp") != nil)
 		}
 		programs = append(programs, filepath.Base(h.Name))
+		if want == elf.EM_X86_64 && runtime.GOARCH == "amd64" {
+			path := filepath.Join(t.TempDir(), filepath.Base(h.Name))
+			if err := os.WriteFile(path, body, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(path, "version").CombinedOutput()
+			if err != nil || !strings.HasPrefix(string(out), filepath.Base(h.Name)+" ") {
+				t.Errorf("%s version: %v: %s", h.Name, err, out)
+			}
+		}
 	}
 }

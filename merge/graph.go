@@ -316,6 +316,9 @@ func (l *Link) resolve() {
 			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
 				l.defs[id].hidden = true
 			}
+			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
+				l.defs[id].hidden = true
+			}
 			r := rankStrong
 			switch {
 			case s.Section == objfile.SecUndef:

@@ -140,7 +140,7 @@ func (l *Link) Exports() []string {
 		if _, ok := l.place(SymID(id)); !d.exported || !ok {
 			continue
 		}
-		if s := l.Objects[d.object].File.Symbol(d.symbol); s.Visibility() != objfile.STV_DEFAULT && s.Visibility() != objfile.STV_PROTECTED {
+		if d.hidden {
 			continue
 		}
 		names = append(names, l.symName[id])

@@ -136,6 +136,9 @@ func looksLikeReport(path string) (bool, error) {
 	if n == 0 {
 		return false, fmt.Errorf("%s: the file is empty", path)
 	}
+	if string(head[:n]) == "!<ar" {
+		return false, fmt.Errorf("%s: a static library is not linked yet and has no sizes; measure what it is linked into", path)
+	}
 	if string(head[:n]) == "\x7fELF" {
 		return false, nil
 	}
@@ -206,6 +209,7 @@ func (z *Sizes) rangeItems(r *Range, place *placement) []Item {
 	if r.Symbol != "" {
 		if holdsContents(r.Label) || r.Label == LabelBSS {
 			whole.Of = place.of(r)
+			whole.Symbol = place.ownName(whole.Of, r)
 		}
 		return []Item{whole}
 	}
@@ -395,7 +399,11 @@ func (z *Sizes) fromReport() {
 			left[i] -= total[i]
 		}
 		if left[i] > 0 {
-			z.Items = append(z.Items, Item{Bytes: left[i], Memory: left[i], Label: labels[int32(i)], Section: int32(i), Of: None, What: "made by the linker"})
+			it := Item{Bytes: left[i], Label: labels[int32(i)], Section: int32(i), Of: None, What: "made by the linker"}
+			if r.Output.Sections[i].Alloc {
+				it.Memory = it.Bytes
+			}
+			z.Items = append(z.Items, it)
 		}
 	}
 	if sum < z.FileSize {
@@ -496,6 +504,21 @@ func (p *placement) of(r *Range) SectionIndex {
 		}
 	}
 	return None
+}
+
+// ownName returns the name that section i itself has for a range in it. The
+// file has the names of all that was folded into it there, too.
+func (p *placement) ownName(i SectionIndex, r *Range) string {
+	if i == None {
+		return r.Symbol
+	}
+	s := &p.r.Sections[i]
+	for k := range s.Symbols {
+		if y := &s.Symbols[k]; s.Addr != 0 && y.Offset == r.Addr-s.Addr && y.Size > 0 {
+			return y.Name
+		}
+	}
+	return r.Symbol
 }
 
 // run returns the section at an address, or None, and the address up to which

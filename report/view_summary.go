@@ -90,7 +90,7 @@ func (z *Sizes) warnStripped(t *Table) {
 // Top lists functions, the largest first.
 func (z *Sizes) Top(o *ViewOptions) []*Table {
 	t := &Table{Key: "functions", Title: fmt.Sprintf("Largest functions of %s", z.File()),
-		Columns: []Column{{"share", "% of file", ColumnShare}, {"of_code", "% of code", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"crate", "crate", ColumnText}, {"name", "name", ColumnName}}}
+		Columns: []Column{{"share", "% of file", ColumnShare}, {"of_code", "% of code", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"crate", "crate", ColumnText}, {"asked_by", "asked by", ColumnText}, {"name", "name", ColumnName}}}
 	wanted := func(l Label) bool { return l == LabelCode || l == LabelPLT }
 	if o.Data {
 		t.Key, t.Title = "data", fmt.Sprintf("Largest constants and statics of %s", z.File())
@@ -129,18 +129,22 @@ func (z *Sizes) Top(o *ViewOptions) []*Table {
 		if o.Rows == 0 || n <= o.Rows || o.Sort != "" {
 			name = z.itemName(e.it, o)
 		}
-		t.add(share(e.it.Bytes, z.FileSize), share(e.it.Bytes, all), e.it.Bytes, z.crate(e.it, o), name)
+		crate, asker := z.crate(e.it, o), e.it.For
+		if asker == e.it.Crate || asker == crate || o.Asked {
+			asker = ""
+		}
+		t.add(share(e.it.Bytes, z.FileSize), share(e.it.Bytes, all), e.it.Bytes, crate, asker, name)
 	}
 	z.sort(t, o)
 	t.Limit(o.Rows)
 	if unfiltered > 0 {
-		t.Rows = append(t.Rows, Row{[]any{share(unfiltered, z.FileSize), share(unfiltered, all), unfiltered, "", "what the filter leaves out"}, RowRest})
+		t.Rows = append(t.Rows, Row{[]any{share(unfiltered, z.FileSize), share(unfiltered, all), unfiltered, "", "", "what the filter leaves out"}, RowRest})
 	}
 	what := "not code"
 	if o.Data {
 		what = "neither constants nor statics"
 	}
-	t.Rows = append(t.Rows, Row{[]any{share(other, z.FileSize), nil, other, "", what}, RowRest})
+	t.Rows = append(t.Rows, Row{[]any{share(other, z.FileSize), nil, other, "", "", what}, RowRest})
 	t.total("the file")
 	z.warnStripped(t)
 	return []*Table{t}

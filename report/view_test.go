@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/csv"
 	"encoding/json"
 	"os"
@@ -228,7 +229,7 @@ func TestViewsAddUp(t *testing.T) {
 	if last := table.Rows[len(table.Rows)-1]; last.Cells[2] != any(z.FileSize) {
 		t.Errorf("with a filter the total is %v, the file has %d", last.Cells[2], z.FileSize)
 	}
-	if name := table.Rows[0].Cells[4]; name != "json::parse" {
+	if name := table.Rows[0].Cells[5]; name != "json::parse" {
 		t.Errorf("the filter's first function is %v, not json::parse", name)
 	}
 }
@@ -322,7 +323,7 @@ func TestViewFormatsAreValid(t *testing.T) {
 	}
 	found := false
 	for _, r := range records {
-		found = found || strings.HasPrefix(r[4], "'=cmd")
+		found = found || strings.HasPrefix(r[5], "'=cmd")
 	}
 	if !found {
 		t.Errorf("a name that a spreadsheet would run is not quoted: %q", records)
@@ -341,7 +342,7 @@ func TestSortBy(t *testing.T) {
 	var names []string
 	for _, r := range table.Rows {
 		if r.Kind == RowPlain {
-			names = append(names, r.Cells[4].(string))
+			names = append(names, r.Cells[5].(string))
 		}
 	}
 	for i := 1; i < len(names); i++ {
@@ -349,7 +350,7 @@ func TestSortBy(t *testing.T) {
 			t.Errorf("not sorted by name: %q", names)
 		}
 	}
-	if err := table.SortBy("nothing"); err == nil || err.Error() != `no column "nothing" to sort by; functions has share, of_code, bytes, crate, name` {
+	if err := table.SortBy("nothing"); err == nil || err.Error() != `no column "nothing" to sort by; functions has share, of_code, bytes, crate, asked_by, name` {
 		t.Errorf("sorting by no column: %v", err)
 	}
 }
@@ -407,6 +408,7 @@ func TestOpenErrors(t *testing.T) {
 	for path, want := range map[string]string{
 		filepath.Join(dir, "nothing"):            "nothing: no such file or directory",
 		dir:                                      ": is a folder",
+		write("lib.a", []byte("!<arch>\nx")):     "lib.a: a static library is not linked yet and has no sizes; measure what it is linked into",
 		write("empty", nil):                      "empty: the file is empty",
 		write("text", []byte("hello")):           "text: neither an ELF file nor a report of leanlink",
 		write("cut.gz", file[:len(file)/2]):      "cut.gz: truncated or damaged report: it ends too early",
@@ -416,6 +418,34 @@ func TestOpenErrors(t *testing.T) {
 		if err == nil || !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v, want …%s", path, err, want)
 		}
+	}
+}
+
+// TestRegions links a small image as firmware is: its data lies in flash until
+// the program has copied it.
+func TestRegions(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{
+		"a.c": "int data[100] = {1};\nint zero[50];\nvoid _start(void) { data[0] = zero[0]; }\n",
+		"a.ld": "MEMORY { FLASH : ORIGIN = 0x10000, LENGTH = 64K RAM : ORIGIN = 0x200000, LENGTH = 64K }\n" +
+			"SECTIONS { .text : { *(.text*) } >FLASH .data : { *(.data*) } >RAM AT>FLASH .bss : { *(.bss*) *(COMMON) } >RAM /DISCARD/ : { *(*) } }\n"})
+	run(t, dir, "cc", "-c", "-O1", "-fno-common", "-fno-asynchronous-unwind-tables", "-fno-pic", "a.c")
+	run(t, dir, "ld", "-z", "max-page-size=16", "-z", "noseparate-code", "-T", "a.ld", "-o", "a", "a.o")
+	f, err := elf.Open(filepath.Join(dir, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text := f.Section(".text").Size
+	regions := []Region{{Name: "FLASH", Origin: 0x10000, Length: 64 << 10}, {Name: "RAM", Origin: 0x200000, Length: 64 << 10}}
+	if err := UseRegions(filepath.Join(dir, "a"), regions); err != nil {
+		t.Fatal(err)
+	}
+	if got := regions[1].Used; got < 600 || got > 640 {
+		t.Errorf("RAM: %d bytes, of 400 of data and 200 of zeros", got)
+	}
+	if got := regions[0].Used; got < text+400 || got > text+440 {
+		t.Errorf("FLASH: %d bytes, of %d of code and 400 of data", got, text)
 	}
 }
 

@@ -111,8 +111,8 @@ func (t *Table) writeText(b *bufio.Writer, style TextStyle) {
 
 func (c *Column) isText() bool { return c.Kind == ColumnText || c.Kind == ColumnName }
 
-// narrow takes from the columns of names what the lines are wider than the
-// terminal, evenly, but leaves them enough to be told apart.
+// narrow takes from the columns of long texts what the lines are wider than the
+// terminal, from the name last, but leaves them enough to be told apart.
 func (t *Table) narrow(widths []int, width int) {
 	if width <= 0 {
 		return
@@ -126,7 +126,11 @@ func (t *Table) narrow(widths []int, width int) {
 	for over > 0 {
 		widest := -1
 		for c := range t.Columns {
-			if t.Columns[c].Kind == ColumnName && widths[c] > least && (widest < 0 || widths[c] > widths[widest]) {
+			if t.Columns[c].Kind != ColumnName || widths[c] <= least {
+				continue
+			}
+			isName := t.Columns[c].Key == "name"
+			if widest < 0 || t.Columns[widest].Key == "name" && !isName || !isName && widths[c] > widths[widest] {
 				widest = c
 			}
 		}

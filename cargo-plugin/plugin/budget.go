@@ -158,6 +158,10 @@ func budgetTable(verdicts []verdict) *report.Table {
 func (s *session) checkBudgets(subjects []*subject) error {
 	broken, any := 0, false
 	for _, sub := range subjects {
+		cfg, err := s.configOf(sub)
+		if err != nil {
+			return err
+		}
 		verdicts, err := s.judge(sub)
 		if err != nil {
 			return err
@@ -173,7 +177,7 @@ func (s *session) checkBudgets(subjects []*subject) error {
 			if v.budget.Growth {
 				how = fmt.Sprintf("%s bytes, grown by %s from %s; the limit is %s: %s too many", report.Thousands(v.size), report.Thousands(v.size-min(v.base, v.size)), report.Thousands(v.base), report.Thousands(v.limit), report.Thousands(v.size-v.limit))
 			}
-			fmt.Fprintf(s.stderr, "%s: budget.%s: %s\n", sub.title, v.budget.What, how)
+			fmt.Fprintf(s.stderr, "%s: budget.%s: %s: %s\n", s.relative(cfg.Source("budget")), v.budget.What, sub.title, how)
 		}
 	}
 	switch {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"leanlink/report"
 )
@@ -100,7 +102,12 @@ func (s *session) buildRevision(rev string) ([]*subject, error) {
 	if _, err := s.git(top, "worktree", "add", "--detach", tree, commit); err != nil {
 		return nil, err
 	}
-	defer s.git(top, "worktree", "remove", "--force", tree)
+	remove := func() {
+		s.git(top, "worktree", "remove", "--force", tree)
+		os.RemoveAll(dir)
+	}
+	defer remove()
+	defer onSignal(remove)()
 
 	there := *s
 	there.project = nil
@@ -138,6 +145,28 @@ func (s *session) buildRevision(rev string) ([]*subject, error) {
 		sub.sizes.Title = fmt.Sprintf("%s at %s", sub.built.Name, rev)
 	}
 	return subjects, err
+}
+
+// onSignal has a function run before a signal ends the process, until the
+// function that it returns is called.
+func onSignal(cleanUp func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	done := make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case sig := <-signals:
+			cleanUp()
+			signal.Stop(signals)
+			signal.Reset(sig)
+			syscall.Kill(os.Getpid(), sig.(syscall.Signal))
+		case <-done:
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
 }
 
 // replaced is options with another --manifest-path.

@@ -1,6 +1,6 @@
 // Package plugin is the Cargo subcommand size-report. It has a project built
-// with leanlink (build.go), finds the reports of what was linked (find.go) and
-// shows views of them (show.go); what the views are is package report's.
+// with leanlink, finds the reports of what was linked (build.go) and shows views
+// of them (show.go); what the views are is package report's.
 package plugin
 
 import (

@@ -331,7 +331,9 @@ func (g *ripgrep) ownTests(t *testing.T, profile, mode string, plain uint64) {
 	g.relink(t, profileFolder[profile])
 	start := time.Now()
 	// fold is set explicitly: in Cargo's dev profile it would be off.
-	out := g.cargo(t, tools.leanlink, []string{"LEANLINK_FOLD=" + mode, "LEANLINK_VERIFY=true"}, "test", "--profile", profile)
+	// ripgrep's tests all work in one folder below TMPDIR.
+	env := []string{"LEANLINK_FOLD=" + mode, "LEANLINK_VERIFY=true", "TMPDIR=" + t.TempDir()}
+	out := g.cargo(t, tools.leanlink, env, "test", "--profile", profile)
 	passed := 0
 	for _, m := range testResult.FindAllStringSubmatch(out, -1) {
 		var n int
