@@ -30,7 +30,6 @@ type Config struct {
 	TrimUnwindTables string // keep, calls or drop
 	TrimRelocations  string // keep or packed
 
-	Cache  string   // absolute folder, "" for no cache
 	Budget []Budget // size limits, in the order of their names
 
 	// What decided which tables count, each "" if unknown.
@@ -96,7 +95,6 @@ const (
 	kindDir                   // a folder
 	kindReport                // a path or "off"
 	kindLinker                // a program
-	kindCache                 // false, true or a folder
 	kindSizeLimit             // the table of budgets
 )
 
@@ -140,8 +138,6 @@ var Keys = []Key{
 		Doc: "Keep the unwind rows that matter at calls only (a profiler that samples elsewhere may lose a frame), or none, which needs `panic = \"abort\"`."},
 	{Name: "trim.relocations", kind: kindChoice, choices: []string{"keep", "packed"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimRelocations },
 		Doc: "Have the real linker pack relative relocations, which needs glibc 2.36 or musl 1.2.4 at run time."},
-	{Name: "cache", kind: kindCache, Values: "`true`, `false` or folder", Default: "`false`", field: func(c *Config) any { return &c.Cache },
-		Doc: "Keep what was learnt of each input for later links, in the user's cache folder or the one named."},
 	{Name: "budget", kind: kindSizeLimit, Values: "table", Default: "none", field: func(c *Config) any { return &c.Budget },
 		Doc: "Size limits: `total`, `section.NAME`, `crate.NAME`, `region.NAME`, each in bytes, as `\"1.5MB\"` or `\"64KiB\"`, or as growth, `\"+2%\"` or `\"+10kB\"`."},
 }
@@ -498,23 +494,6 @@ func (c *Config) set(k *Key, v any, from source, env *Environment) error {
 		}
 		*field.(*string) = text
 
-	case kindCache:
-		switch on, isBool := v.(bool); {
-		case isBool && on:
-			dir, err := os.UserCacheDir()
-			if err != nil {
-				return wrong("a folder, for there is no cache folder: " + err.Error())
-			}
-			text = filepath.Join(dir, "leanlink", "cache")
-		case isBool:
-			text = ""
-		case !isText || text == "":
-			return wrong("true, false or a folder")
-		default:
-			text = resolve(from.dir(env), text)
-		}
-		*field.(*string) = text
-
 	case kindSizeLimit:
 		table, ok := v.(map[string]any)
 		if !ok {
@@ -585,7 +564,7 @@ func (c *Config) readEnvironment(env *Environment) error {
 		}
 		var typed any = value
 		switch key.kind {
-		case kindBool, kindCache:
+		case kindBool:
 			switch value {
 			case "1", "true":
 				typed = true

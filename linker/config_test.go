@@ -93,7 +93,6 @@ verify = true
 save = "cases"
 thunks = false
 trim.panic = "trap"
-cache = "cache"
 
 [trim]
 backtrace = "addresses"
@@ -116,7 +115,7 @@ real-linker = "arm-none-eabi-ld"
 	want := &Config{
 		Fold: "all", Keep: []string{"core::*", "a?<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: dir + "/reports/",
 		Verify: true, Save: dir + "/cases", TrimPanic: "trap", TrimBacktrace: "addresses", TrimUnwindTables: "calls",
-		TrimRelocations: "packed", Cache: dir + "/cache",
+		TrimRelocations: "packed",
 		Budget:  []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
 		Profile: "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
 	}
@@ -124,7 +123,7 @@ real-linker = "arm-none-eabi-ld"
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, line := range map[string]string{"keep": "3", "trim.panic": "13", "trim.relocations": "19", "budget": "21", "cache": "14"} {
+	for key, line := range map[string]string{"keep": "3", "trim.panic": "13", "trim.relocations": "18", "budget": "20"} {
 		if got, want := cfg.Source(key), dir+"/leanlink.toml:"+line; got != want {
 			t.Errorf("source of %s: %s, want %s", key, got, want)
 		}
@@ -175,7 +174,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, cache, budget"
+const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, budget"
 
 func TestConfigErrors(t *testing.T) {
 	tests := []struct{ file, text, err string }{
@@ -194,7 +193,6 @@ func TestConfigErrors(t *testing.T) {
 		{"leanlink.toml", "real-linker = [\"cc\"]\n", `DIR/leanlink.toml:1: real-linker = […]: must be a program's name or path`},
 		{"leanlink.toml", "report = false\n", `DIR/leanlink.toml:1: report = false: must be a path or "off"`},
 		{"leanlink.toml", "save = \"\"\n", `DIR/leanlink.toml:1: save = "": must be a folder`},
-		{"leanlink.toml", "cache = 3\n", `DIR/leanlink.toml:1: cache = 3: must be true, false or a folder`},
 		{"leanlink.toml", "budget = 3\n", `DIR/leanlink.toml:1: budget = 3: must be a table`},
 		{"leanlink.toml", "\n[budget]\ntotal = true\n", `DIR/leanlink.toml:2: budget.total = true: must be a number of bytes, a size such as "1.5MB" or "64KiB", or a growth such as "+2%" or "+10kB"`},
 		{"leanlink.toml", "fold = \n", `DIR/leanlink.toml:1: expected value but found '\n' instead`},
@@ -219,7 +217,7 @@ func TestConfigFromEnvironment(t *testing.T) {
 	dir := project(t, map[string]string{"Cargo.toml": "[package]\nname = \"app\"\n"})
 	vars := []string{primary, "LEANLINK_FOLD=all", "LEANLINK_KEEP=core::* ; a<b, c>", "LEANLINK_HOST=1", "LEANLINK_REAL_LINKER=tools/ld",
 		"LEANLINK_REPORT=off", "LEANLINK_VERIFY=true", "LEANLINK_SAVE=/cases", "LEANLINK_THUNKS=0", "LEANLINK_TRIM_PANIC=location",
-		"LEANLINK_TRIM_UNWIND_TABLES=drop", "LEANLINK_CACHE=false", "LEANLINK_DISABLE=", "LEANLINK_TEST_X=y", "LEANLINK_TRIM_RELOCATIONS="}
+		"LEANLINK_TRIM_UNWIND_TABLES=drop", "LEANLINK_DISABLE=", "LEANLINK_TEST_X=y", "LEANLINK_TRIM_RELOCATIONS="}
 	cfg, err := loadFor(t, dir, ".", ".", "target/release/deps/app-1", vars...)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +233,7 @@ func TestConfigFromEnvironment(t *testing.T) {
 		t.Errorf("%+v, want\n%+v", cfg, want)
 	}
 
-	const variables = "LEANLINK_DISABLE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS, LEANLINK_CACHE"
+	const variables = "LEANLINK_DISABLE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS"
 	for variable, want := range map[string]string{
 		"LEANLINK_FOLDS=all":           "LEANLINK_FOLDS: unknown variable; there are " + variables,
 		"LEANLINK_BUDGET=1":            "LEANLINK_BUDGET: unknown variable; there are " + variables,
@@ -370,7 +368,7 @@ func TestKeys(t *testing.T) {
 // name the source of.
 func FuzzConfig(f *testing.F) {
 	f.Add("fold = \"all\"\n[profile.release]\nkeep = [\"x\"]\n[budget]\ntotal = \"+2%\"")
-	f.Add("trim.panic = 1\n[target.x]\ncache = true")
+	f.Add("trim.panic = 1\n[target.x]\nhost = true")
 	f.Add("budget = {total = 1, crate = {std = 2}}")
 	f.Fuzz(func(t *testing.T, text string) {
 		dir := t.TempDir()
