@@ -116,8 +116,8 @@ real-linker = "arm-none-eabi-ld"
 		Fold: "all", Keep: []string{"core::*", "a?<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: dir + "/reports/",
 		Verify: true, Save: dir + "/cases", TrimPanic: "trap", TrimBacktrace: "addresses", TrimUnwindTables: "calls",
 		TrimRelocations: "packed",
-		Budget:  []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
-		Profile: "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
+		Budget:          []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
+		Profile:         "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
 	}
 	cfg, err := loadFor(t, dir, ".", ".", "target/tiny/deps/app-1", primary)
 	if err != nil {
