@@ -10,7 +10,7 @@ import (
 // A fold is right if nothing that a program can do tells the folded section from its leader. For each claimed pair the
 // two are held side by side: the bytes outside relocated fields, each relocation's type, offset and target, the frame
 // descriptions and the landing pads. Two targets are the same if they are the same place once the claimed folds are
-// done. That assumes of the other pairs what is to be proved, which is sound because every pair is proved: the claim as a
+// done, or, for a call, do the same. That assumes of the other pairs what is to be proved, which is sound because every pair is proved: the claim as a
 // whole is a bisimulation or some pair shows a difference (coinduction; design of the folding itself aside, this is only
 // the definition). What is not claimed as folded but has no identity either, such as two landing-pad tables, is compared
 // by content, with the same assumption for what is being compared already.
@@ -219,7 +219,11 @@ func (v *checker) unlikeTargets(a, b *section, x, y *reloc, f form, call bool, o
 		}
 		return ""
 	}
-	if !samePlace || s.sec.code() || t.sec.code() || v.identity(s.sec) != "" || v.identity(t.sec) != "" {
+	if !samePlace || s.sec.code() != t.sec.code() {
+		return differ()
+	}
+	// A call sees no more of two functions than what they do: they may be alike though each keeps an address of its own.
+	if s.sec.code() && !call || !s.sec.code() && (v.identity(s.sec) != "" || v.identity(t.sec) != "") {
 		return differ()
 	}
 	key := pair{s.sec, t.sec, 0, 0}
