@@ -133,10 +133,14 @@ func (l *Link) isRoot(o *Object, i uint32) bool {
 	if s.Flags&objfile.SHF_RETAIN != 0 || isCIdentifier(s.Name) {
 		return true
 	}
+	// lld and gold go by how names begin, gold by what they contain as well.
 	for _, p := range [...]string{".init", ".fini", ".ctors", ".dtors", ".preinit_array", ".jcr", ".tm_clone_table", ".note"} {
-		if s.Name == p || strings.HasPrefix(s.Name, p) && (s.Name[len(p)] == '.' || s.Name[len(p)] == '_') {
+		if strings.HasPrefix(s.Name, p) {
 			return true
 		}
+	}
+	if strings.Contains(s.Name, "personality") && (strings.HasPrefix(s.Name, ".text.") || strings.HasPrefix(s.Name, ".data.")) {
+		return true
 	}
 	return l.opt.KeepSection != nil && l.opt.KeepSection(s.Name)
 }
