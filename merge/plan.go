@@ -107,11 +107,39 @@ func (l *Link) Make() (*Plan, error) {
 		}
 	}
 	p.settle()
+	p.keepTables()
 	p.dropMetadata()
 	p.nameLeaders()
 	p.takeNames()
 	p.takeLocalNames()
 	return p, nil
+}
+
+// keepTables settles jump tables after their functions. A table whose
+// function stays does, too: the function would else jump into the body of
+// another, which does the same but has another name. A table whose function
+// folds goes the way of that: the leader's table stands for it.
+func (p *Plan) keepTables() {
+	l := p.Link
+	for id, fate := range p.Fate {
+		user := l.user[id]
+		if fate != FateFolded || user == NoSec || user == manySecs || l.Section(user).Flags&objfile.SHF_EXECINSTR == 0 {
+			continue
+		}
+		own := false
+		l.Targets(SecID(id), func(t SecID) { own = own || t == user })
+		switch {
+		case !own:
+		case p.Fate[user] == FateKept:
+			p.Fate[id], p.Leader[id] = FateKept, NoSec
+		case p.Leader[user] != NoSec:
+			l.Targets(p.Leader[user], func(t SecID) {
+				if p.Class[t] == p.Class[id] && p.Fate[t] == FateKept && l.user[t] == p.Leader[user] {
+					p.Leader[id] = t
+				}
+			})
+		}
+	}
 }
 
 // elect chooses the leader of a class and what becomes of the others.

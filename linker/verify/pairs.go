@@ -116,12 +116,27 @@ func (v *checker) unlikeRange(a, b *section, offA, offB, n uint64) *difference {
 			return &difference{at, fmt.Sprintf("the relocation type %d is not understood", x.typ)}
 		}
 		// An unwind entry means its own function as a call does: whatever stands for it.
-		call := a.table() || a.code() && v.arch.call(a, x) && v.arch.call(b, y)
+		// Nor does an entry of a jump table, the only thing in constant data that is relative to its own place.
+		entry := !a.code() && !b.code() && (a.flags|b.flags)&uint64(elf.SHF_WRITE) == 0 && v.selfRelative(x.typ)
+		call := a.table() || entry || a.code() && v.arch.call(a, x) && v.arch.call(b, y)
 		if what := v.unlikeTargets(a, b, x, y, f, call, obligation{b, indexOf(b, y)}); what != "" {
 			return &difference{at, what}
 		}
 	}
 	return gap(int(n))
+}
+
+// selfRelative: the type that compilers give to entries of jump tables, whose values count from the entry.
+func (v *checker) selfRelative(typ uint32) bool {
+	switch v.arch.machine {
+	case elf.EM_X86_64:
+		return elf.R_X86_64(typ) == elf.R_X86_64_PC32
+	case elf.EM_AARCH64:
+		return elf.R_AARCH64(typ) == elf.R_AARCH64_PREL32
+	case elf.EM_ARM:
+		return elf.R_ARM(typ) == elf.R_ARM_REL32
+	}
+	return false
 }
 
 func indexOf(s *section, r *reloc) int {
