@@ -93,6 +93,10 @@ func whyApart(r *report.Report, a, b report.SectionIndex, mode string) string {
 		return "an address of its own"
 	case strings.HasPrefix(string(x.Reason)+string(y.Reason), "named data"):
 		return "a named static"
+	case x.Reason == "special section" && strings.Contains(x.Name, "personality"):
+		return "gold keeps it by its name"
+	case strings.HasPrefix(x.Name, ".rodata._") && strings.HasPrefix(y.Name, ".rodata._") && len(r.Edges.Of(b)) == 1 && r.Sections[r.Edges.Of(b)[0]].Kind == report.KindCode:
+		return "the jump table of a function that stays"
 	case dependsOn(r, a, b, func(s *report.Section) bool { return s.Reason == uninitialised }):
 		return "refers to what " + uninitialised
 	case mode == "safe" && dependsOn(r, a, b, func(s *report.Section) bool { return s.Class != 0 }):
