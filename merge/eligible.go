@@ -118,9 +118,6 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		if !o.Rust && !lsda {
 			return NotRust
 		}
-		if !lsda && !l.isNameless(o, i) {
-			return NamedData
-		}
 		if _, copied := l.source[o.Base+SecID(i)]; !copied && !lsda && l.mayBeUninitialised(o, i) {
 			return Uninitialised
 		}
@@ -133,27 +130,6 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		}
 	}
 	return Eligible
-}
-
-// isNameless reports whether a constant of rustc's without a name never had
-// one: a stripped object still tells by the names of its sections which were
-// statics. Jump tables have those of functions.
-func (l *Link) isNameless(o *Object, i uint32) bool {
-	for _, k := range o.ownsSyms[i] {
-		if !isLocalLabel(o.File.SymbolName(k)) {
-			return true // whyNotSymbols has seen what name it is
-		}
-	}
-	if s := &o.File.Sections[i]; strings.HasPrefix(s.Name, ".rodata..L") || strings.HasPrefix(s.Name, ".data.rel.ro..L") {
-		return true
-	}
-	rs := o.File.Relocs(i)
-	for k := range rs.Len() {
-		if r := rs.At(k); !l.isOwnTable(o.Base+SecID(i), o, i, r, l.resolveRef(o, r.Sym)) {
-			return false
-		}
-	}
-	return rs.Len() > 0
 }
 
 // mayBeUninitialised reports whether zeros in an anonymous constant could
