@@ -69,6 +69,10 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if len(files) == 0 {
 		return unchanged("no objects among the inputs")
 	}
+	if p.kind == KindGold && cl.ICF != "" && cl.ICF != "none" {
+		// Its own folding ends in an internal error over names that moved.
+		return unchanged("gold folds by itself (--icf)")
+	}
 	if p.kind == KindUnknown && !cl.GCSections {
 		return unchanged("without --gc-sections, the real linker must be one that is known")
 	}

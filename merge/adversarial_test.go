@@ -41,12 +41,11 @@ func bare(name, body string) string {
 	return section(".text."+name+",\"ax\",@progbits", ".globl "+name+"\n.type "+name+",@function\n"+name+":\n"+body+"\n.size "+name+",.-"+name)
 }
 
-func TestAdversarial(t *testing.T) {
-	const safe, all = ModeSafe, ModeAll
-	anonymous := []string{".La", ".Lb"}
-	frames := func(f, begin, tail string) string {
-		// A frame table by hand: the assembler's own has none of these forms.
-		return bare(f, "nop\n"+work) + section(".eh_frame,\"a\",@progbits", `
+// byHand is a function whose frame entry is written by hand, in forms that the
+// assembler's own have not. common goes into the common information, entry is
+// what follows the function's address.
+func byHand(f, common, entry string) string {
+	return bare(f, "nop\n"+work) + section(".eh_frame,\"a\",@progbits", `
 .Lcie`+f+`: .long .Lciend`+f+`-.Lc`+f+`
 .Lc`+f+`: .long 0
 .byte 1
@@ -57,15 +56,19 @@ func TestAdversarial(t *testing.T) {
 .uleb128 2
 .byte 0x1b,0x1b
 .byte 0x0c,7,8,0x90,1
+`+common+`
 .balign 8
 .Lciend`+f+`: .long .Lfend`+f+`-.Lf`+f+`
 .Lf`+f+`: .long .Lf`+f+`-.Lcie`+f+`
-`+begin+`
-`+tail+`
+.long .text.`+f+`-.
+`+entry+`
 .balign 8
 .Lfend`+f+`:`)
-	}
-	begin := func(f string) string { return ".long .text." + f + "-." }
+}
+
+func TestAdversarial(t *testing.T) {
+	const safe, all = ModeSafe, ModeAll
+	anonymous := []string{".La", ".Lb"}
 	for _, c := range []struct {
 		name    string
 		mode    Mode
@@ -102,11 +105,11 @@ func TestAdversarial(t *testing.T) {
 			"", "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
 		{"several frame entries", all, Options{}, []string{callers("f", "g") + fn("f", work+".cfi_endproc\n.cfi_startproc\nnop\n") + fn("g", work+".cfi_endproc\n.cfi_startproc\nnop\n") + rustc}, "", "f g"},
 		{"a frame entry that begins late", all, Options{}, []string{callers("f", "g") + bare("f", "nop\n.cfi_startproc\n"+work+".cfi_endproc") + bare("g", "nop\n.cfi_startproc\n"+work+".cfi_endproc") + rustc}, "", "f g"},
-		{"frames by hand", all, Options{}, []string{callers("f", "g") + frames("f", begin("f"), ".long 5\n.uleb128 4\n.long 0") + frames("g", begin("g"), ".long 5\n.uleb128 4\n.long 0") + rustc}, "f g", ""},
-		{"a frame entry longer than its function", all, Options{}, []string{callers("f", "g") + frames("f", begin("f"), ".long 4096\n.uleb128 4\n.long 0") + frames("g", begin("g"), ".long 4096\n.uleb128 4\n.long 0") + rustc}, "", "f g"},
-		{"an exception table at a fixed distance", all, Options{}, []string{callers("f", "g") + frames("f", begin("f"), ".long 5\n.uleb128 4\n.long 64") + frames("g", begin("g"), ".long 5\n.uleb128 4\n.long 64") + rustc}, "", "f g"},
-		{"a frame entry that names something else", all, Options{}, []string{callers("f", "g") + frames("f", begin("f"), ".long 5\n.uleb128 4\n.long 0\n.byte 0x0f,5,3\n.long d") +
-			frames("g", begin("g"), ".long 5\n.uleb128 4\n.long 0\n.byte 0x0f,5,3\n.long d") + section(".data,\"aw\"", ".globl d\nd: .quad 1") + rustc}, "", "f g"},
+		{"frames by hand", all, Options{}, []string{callers("f", "g") + byHand("f", "", ".long 5\n.uleb128 4\n.long 0") + byHand("g", "", ".long 5\n.uleb128 4\n.long 0") + rustc}, "f g", ""},
+		{"a frame entry longer than its function", all, Options{}, []string{callers("f", "g") + byHand("f", "", ".long 4096\n.uleb128 4\n.long 0") + byHand("g", "", ".long 4096\n.uleb128 4\n.long 0") + rustc}, "", "f g"},
+		{"an exception table at a fixed distance", all, Options{}, []string{callers("f", "g") + byHand("f", "", ".long 5\n.uleb128 4\n.long 64") + byHand("g", "", ".long 5\n.uleb128 4\n.long 64") + rustc}, "", "f g"},
+		{"a frame entry that names something else", all, Options{}, []string{callers("f", "g") + byHand("f", "", ".long 5\n.uleb128 4\n.long 0\n.byte 0x0f,5,3\n.long d") +
+			byHand("g", "", ".long 5\n.uleb128 4\n.long 0\n.byte 0x0f,5,3\n.long d") + section(".data,\"aw\"", ".globl d\nd: .quad 1") + rustc}, "", "f g"},
 
 		// Whose address counts.
 		{"a table that others can read", safe, Options{}, []string{
