@@ -20,8 +20,14 @@ import (
 // entries then have one row, from the function's start. A function without a
 // call needs no entry.
 //
-// Calls are not found by disassembly: every byte that could be the opcode of
-// one counts. That keeps a row too many here and there, never one too few.
+// What is left is mostly where registers were saved, and compilers push them in
+// one order: a few sets of places serve nearly all functions. A set that many
+// entries have is said once, in common information of its own, of which the
+// linker keeps one copy (frameSets).
+//
+// Calls are not found by disassembly: every place that could hold the opcode of
+// one counts (trim_callsites.go). That keeps a row too many here and there,
+// never one too few.
 
 // Call-frame instructions (DWARF 5, section 7.24).
 const (
@@ -35,6 +41,7 @@ const (
 	cfaDefCFA       = 0x0c
 	cfaDefCFAReg    = 0x0d
 	cfaDefCFAOffset = 0x0e
+	cfaArgsSize     = 0x2e // GNU: bytes of arguments on the stack, which a landing pad takes off
 	cfaAdvance      = 0x40 // and up: the high two bits
 	cfaOffset       = 0x80
 	cfaRestore      = 0xc0
@@ -47,6 +54,7 @@ type frameRow struct {
 	at      uint64 // of the first byte of code
 	reg     uint64
 	offset  uint64
+	args    uint64 // bytes of arguments on the stack
 	offsets map[uint64]uint64
 }
 
@@ -57,7 +65,7 @@ func (r *frameRow) clone() frameRow {
 }
 
 func (r *frameRow) same(s *frameRow) bool {
-	return r.reg == s.reg && r.offset == s.offset && maps.Equal(r.offsets, s.offsets)
+	return r.reg == s.reg && r.offset == s.offset && r.args == s.args && maps.Equal(r.offsets, s.offsets)
 }
 
 // frameRows runs call-frame instructions from a row on. The last row is the
@@ -128,8 +136,11 @@ func frameRows(b []byte, start, initial frameRow, codeAlign uint64) (rows []fram
 			if len(stack) == 0 {
 				return nil, false
 			}
-			at := row.at
+			at, args := row.at, row.args
 			row, stack = stack[len(stack)-1], stack[:len(stack)-1]
+			if row.args != args {
+				return nil, false // unwinders differ in whether that is restored
+			}
 			row.at = at
 		case op == cfaDefCFA:
 			row.reg = uleb()
@@ -138,6 +149,8 @@ func frameRows(b []byte, start, initial frameRow, codeAlign uint64) (rows []fram
 			row.reg = uleb()
 		case op == cfaDefCFAOffset:
 			row.offset = uleb()
+		case op == cfaArgsSize:
+			row.args = uleb()
 		default:
 			return nil, false
 		}
@@ -146,50 +159,6 @@ func frameRows(b []byte, start, initial frameRow, codeAlign uint64) (rows []fram
 		}
 	}
 	return append(rows, row), true
-}
-
-// x86Calls lists the places, each one less than a return address, of what
-// could be the calls of x86-64 code from lo up to hi, in ascending order: E8
-// with a displacement that is relocated or that an assembler could have
-// resolved, which leads into the same section, and FF /2 with any operand, of
-// which one relative to the instruction is relocated.
-func x86Calls(section []byte, lo, hi uint64, relocated func(off uint64) bool) []uint64 {
-	var at []uint64
-	code := section[lo:hi]
-	for i, op := range code {
-		n := 0
-		switch {
-		case op == 0xe8 && i+5 <= len(code):
-			to := int64(lo) + int64(i) + 5 + int64(int32(binary.LittleEndian.Uint32(code[i+1:])))
-			if relocated(lo+uint64(i)+1) || to >= 0 && to < int64(len(section)) {
-				n = 5
-			}
-		case op == 0xff && i+1 < len(code) && code[i+1] == 0x15:
-			if relocated(lo + uint64(i) + 2) {
-				n = 6
-			}
-		case op == 0xff && i+1 < len(code) && code[i+1]>>3&7 == 2:
-			n = 2
-			mod, rm := code[i+1]>>6, code[i+1]&7
-			if mod != 3 && rm == 4 && i+2 < len(code) {
-				n++
-				if mod == 0 && code[i+2]&7 == 5 {
-					n += 4
-				}
-			}
-			switch {
-			case mod == 1:
-				n++
-			case mod == 2 || mod == 0 && rm == 5:
-				n += 4
-			}
-		}
-		if n > 0 && i+n <= len(code) {
-			at = append(at, uint64(i+n-1))
-		}
-	}
-	slices.Sort(at)
-	return slices.Compact(at)
 }
 
 // rowCode writes the instructions that lead from one row to another.
@@ -214,6 +183,9 @@ func rowCode(b []byte, from, to, initial *frameRow, codeAlign uint64) []byte {
 	case from.offset != to.offset:
 		b = binary.AppendUvarint(append(b, cfaDefCFAOffset), to.offset)
 	}
+	if from.args != to.args {
+		b = binary.AppendUvarint(append(b, cfaArgsSize), to.args)
+	}
 	regs := maps.Clone(to.offsets)
 	maps.Copy(regs, from.offsets)
 	for _, reg := range slices.Sorted(maps.Keys(regs)) {
@@ -235,57 +207,69 @@ func rowCode(b []byte, from, to, initial *frameRow, codeAlign uint64) []byte {
 	return b
 }
 
-// callRows makes the instructions of a frame entry that has the rows in which
-// calls end. calls are offsets from the function's start. ok is false where
-// the entry must stay as it is; none says that it need not be there.
-func callRows(cie, fde []byte, codeAlign uint64, calls []uint64) (code []byte, none, ok bool) {
-	if codeAlign == 0 {
-		return nil, false, false
-	}
+// callRows lists the rows of a frame entry in which calls end, after the row
+// that holds at the start by its common information. calls are offsets from
+// the function's start. ok is false where the entry must stay as it is.
+func callRows(cie, fde []byte, codeAlign uint64, calls []uint64) (rows []frameRow, initial frameRow, ok bool) {
 	empty := frameRow{offsets: map[uint64]uint64{}}
+	if codeAlign == 0 {
+		return nil, empty, false
+	}
 	first, ok := frameRows(cie, empty, empty, codeAlign)
-	if !ok || len(first) != 1 {
-		return nil, false, false
+	if !ok || len(first) != 1 || first[0].args != 0 {
+		return nil, empty, false
 	}
-	initial := first[0]
-	rows, ok := frameRows(fde, initial, initial, codeAlign)
+	initial = first[0]
+	all, ok := frameRows(fde, initial, initial, codeAlign)
 	if !ok {
-		return nil, false, false
+		return nil, empty, false
 	}
-	if len(calls) == 0 {
-		return nil, true, true
-	}
-	row := initial.clone()
-	for i := range rows {
-		n, _ := slices.BinarySearch(calls, rows[i].at)
-		if n == len(calls) || i+1 < len(rows) && calls[n] >= rows[i+1].at {
+	last := &initial
+	for i := range all {
+		n, _ := slices.BinarySearch(calls, all[i].at)
+		if n == len(calls) || i+1 < len(all) && calls[n] >= all[i+1].at {
 			continue // no call ends here
 		}
-		if rows[i].same(&row) {
+		if len(rows) > 0 && all[i].same(last) {
 			continue
 		}
-		next := rows[i].clone()
-		if len(code) == 0 && n == 0 {
+		next := all[i].clone()
+		if n == 0 {
 			next.at = 0 // no call ends before
 		}
 		// A register with a rule at first and none now can't be said.
 		for reg := range initial.offsets {
 			if _, has := next.offsets[reg]; !has {
-				return nil, false, false
+				return nil, empty, false
 			}
 		}
-		code = rowCode(code, &row, &next, &initial, codeAlign)
-		row = next
+		rows = append(rows, next)
+		last = &rows[len(rows)-1]
 	}
-	return code, false, true
+	return rows, initial, true
+}
+
+// rowsCode makes the instructions of a frame entry that has these rows, where
+// its common information says initial.
+func rowsCode(rows []frameRow, initial *frameRow, codeAlign uint64) (code []byte) {
+	at := initial
+	for i := range rows {
+		if !rows[i].same(at) {
+			code = rowCode(code, at, &rows[i], initial, codeAlign)
+			at = &rows[i]
+		}
+	}
+	return code
 }
 
 // callFrames rewrites the frame tables of Rust objects.
 func (x *trimmer) callFrames() error {
 	l := x.l
-	if l.Arch.Machine != objfile.EM_X86_64 {
-		return &TrimError{"trim.unwind-tables", "the calls of " + l.Arch.Name + " code are not known: only those of x86-64 are"}
+	if callsOf[l.Arch.Machine] == nil {
+		return &TrimError{"trim.unwind-tables", "the calls of " + l.Arch.Name + " code are not known, or it has no .eh_frame"}
 	}
+	var tables []callTable
+	sets := frameSets{}
 	for _, o := range l.Objects {
 		if !o.Rust || o.Reason != "" {
 			continue // other compilers may unwind from any instruction
@@ -294,11 +278,19 @@ func (x *trimmer) callFrames() error {
 			if s := &o.File.Sections[eh.Section]; s.MultiRel || s.Rel == 0 || eh.Terminator {
 				continue
 			}
-			if b, relocs := x.callTable(o, uint32(k)); uint64(len(b)) < o.File.Sections[eh.Section].Size {
-				x.edit(o).SetContents(eh.Section, b, relocs)
-				x.out.Cuts[o.index][eh.Section] = CutRows
-				x.out.Frames += o.File.Sections[eh.Section].Size - uint64(len(b))
-			}
+			t := x.readCallTable(o, uint32(k))
+			sets.count(&t)
+			tables = append(tables, t)
+		}
+	}
+	for i := range tables {
+		t := &tables[i]
+		section := t.eh.Section
+		b, relocs := t.write(sets)
+		if was := t.o.File.Sections[section].Size; uint64(len(b)) < was {
+			x.edit(t.o).SetContents(section, b, relocs)
+			x.out.Cuts[t.o.index][section] = CutRows
+			x.out.Frames += was - uint64(len(b))
 		}
 	}
 	if x.out.Frames == 0 {
@@ -307,99 +299,146 @@ func (x *trimmer) callFrames() error {
 	return nil
 }
 
-// callTable is a frame table with what calls need.
-func (x *trimmer) callTable(o *Object, frame uint32) (b []byte, relocs []objfile.Reloc) {
-	eh := o.frames[frame]
-	f := o.File
-	was := f.Bytes(eh.Section)
-	at := o.frameRelocs[frame]
-	// move copies the relocations of old bytes that now stand elsewhere.
-	move := func(lo, hi, to uint64) {
-		for n := at.first(lo); n < at.rs.Len(); n++ {
-			r := at.rs.At(at.nth(n))
-			if r.Offset >= hi {
-				break
-			}
-			r.Offset = r.Offset - lo + to
-			relocs = append(relocs, r)
-		}
-	}
+// callTable is a frame table of which the rows for calls are known.
+type callTable struct {
+	o       *Object
+	frame   uint32 // index into o.frames
+	eh      *objfile.EhFrame
+	entries []callEntry // indexed as eh.FDEs
+}
+
+// callEntry is a frame entry by the rows in which calls end.
+type callEntry struct {
+	stays     bool // as it is
+	rows      []frameRow
+	initial   frameRow // what its common information says
+	codeAlign uint64
+	set       string // of saved registers, see savedBy
+}
+
+// readCallTable finds the rows that calls need of a frame table's entries.
+func (x *trimmer) readCallTable(o *Object, frame uint32) callTable {
+	t := callTable{o: o, frame: frame, eh: o.frames[frame]}
 	function := map[uint32]uint32{} // section, by index into eh.FDEs
 	for _, ref := range o.fdes {
 		if ref.frame == frame {
 			function[ref.fde] = ref.section
 		}
 	}
-	cies := make([]uint64, len(eh.CIEs)) // new offsets
-	put := func(i int) {
-		c := &eh.CIEs[i]
-		cies[i] = uint64(len(b))
-		move(c.Offset, c.End, cies[i])
-		b = append(b, was[c.Offset:c.End]...)
+	t.entries = make([]callEntry, len(t.eh.FDEs))
+	for i := range t.entries {
+		e := &t.entries[i]
+		var ok bool
+		e.codeAlign = t.eh.CIEs[t.eh.FDEs[i].CIE].CodeAlign
+		e.rows, e.initial, ok = x.rowsOf(o, frame, uint32(i), function)
+		e.stays = !ok
+		if ok && len(e.rows) > 0 && t.derivable(t.eh.FDEs[i].CIE) {
+			e.set = savedBy(e.rows, &e.initial)
+		}
 	}
-	next := 0
-	for i := range eh.FDEs {
-		fde := &eh.FDEs[i]
-		for next < len(eh.CIEs) && eh.CIEs[next].Offset < fde.Offset {
-			put(next)
-			next++
-		}
-		code, none, ok := x.entry(o, frame, uint32(i), function)
-		if none {
-			continue
-		}
-		here := uint64(len(b))
-		if !ok {
-			code = was[fde.InstrOff:fde.End]
-			move(fde.Offset, fde.End, here)
-		} else {
-			move(fde.Offset, fde.InstrOff, here)
-		}
-		b = append(append(b, was[fde.Offset:fde.InstrOff]...), code...)
-		for uint64(len(b))%uint64(f.WordSize()) != 0 {
-			b = append(b, 0)
-		}
-		binary.LittleEndian.PutUint32(b[here:], uint32(uint64(len(b))-here-4))
-		binary.LittleEndian.PutUint32(b[here+4:], uint32(here+4-cies[fde.CIE]))
-	}
-	for ; next < len(eh.CIEs); next++ {
-		put(next)
-	}
-	return b, relocs
+	return t
 }
 
-// entry makes the instructions of one entry; ok is false if it must stay.
-func (x *trimmer) entry(o *Object, frame, i uint32, function map[uint32]uint32) (code []byte, none, ok bool) {
+// rowsOf lists the rows that calls need of one entry, none if there is no
+// call; ok is false if the entry must stay.
+func (x *trimmer) rowsOf(o *Object, frame, i uint32, function map[uint32]uint32) (rows []frameRow, initial frameRow, ok bool) {
 	eh := o.frames[frame]
 	fde := &eh.FDEs[i]
 	cie := &eh.CIEs[fde.CIE]
 	section, attached := function[i]
 	if !attached || cie.Signal {
-		return nil, false, false
+		return nil, initial, false
 	}
 	if x.out.Cuts[o.index] != nil && x.out.Cuts[o.index][section] != CutNone {
-		return nil, true, true // a body of one instruction, which calls nothing
+		return nil, initial, true // a body of one instruction, which calls nothing
 	}
 	s := &o.File.Sections[section]
 	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS {
-		return nil, false, false
+		return nil, initial, false
 	}
 	if len(o.innerRelocs(fdeRef{section: section, frame: frame, fde: i})) > 0 {
-		return nil, false, false
+		return nil, initial, false
 	}
 	n, found := o.frameRelocs[frame].find(fde.PCBegin)
 	if !found {
-		return nil, false, false
+		return nil, initial, false
 	}
 	r := o.File.Relocs(eh.Section).At(n)
 	sym := o.File.Symbol(r.Sym)
 	start := sym.Value + uint64(r.Addend)
 	body := o.File.Bytes(section)
 	if start > uint64(len(body)) || fde.Range > uint64(len(body))-start {
-		return nil, false, false
+		return nil, initial, false
 	}
 	b := o.File.Bytes(eh.Section)
 	fields := relocIndex(o.File.Relocs(section))
-	calls := x86Calls(body, start, start+fde.Range, func(off uint64) bool { _, ok := fields.find(off); return ok })
+	calls := callsOf[o.File.Machine](body, start, start+fde.Range, func(off uint64) bool { _, ok := fields.find(off); return ok })
 	return callRows(b[cie.InstrOff:cie.End], b[fde.InstrOff:fde.End], cie.CodeAlign, calls)
+}
+
+// derivable reports whether common information with other instructions can be
+// made of a table's: they are its last bytes, and nothing else is in them.
+func (t *callTable) derivable(cie uint32) bool {
+	c := &t.eh.CIEs[cie]
+	at := t.o.frameRelocs[t.frame]
+	n := at.first(c.InstrOff)
+	return n == at.rs.Len() || at.rs.At(at.nth(n)).Offset >= c.End
+}
+
+// write makes the table with what calls need.
+func (t *callTable) write(sets frameSets) (b []byte, relocs []objfile.Reloc) {
+	eh, f := t.eh, t.o.File
+	was := f.Bytes(eh.Section)
+	at := t.o.frameRelocs[t.frame]
+	// put copies old bytes with their relocations, adds others, and pads as
+	// LLVM does.
+	put := func(lo, hi uint64, more []byte) (here uint64) {
+		here = uint64(len(b))
+		for n := at.first(lo); n < at.rs.Len(); n++ {
+			r := at.rs.At(at.nth(n))
+			if r.Offset >= hi {
+				break
+			}
+			r.Offset = r.Offset - lo + here
+			relocs = append(relocs, r)
+		}
+		b = append(append(b, was[lo:hi]...), more...)
+		for len(b)%4 != 0 {
+			b = append(b, 0)
+		}
+		binary.LittleEndian.PutUint32(b[here:], uint32(uint64(len(b))-here-4))
+		return here
+	}
+	type common struct {
+		cie uint32
+		set string
+	}
+	commons := map[common]uint64{} // where they are now
+	for i := range eh.FDEs {
+		fde, e := &eh.FDEs[i], &t.entries[i]
+		if !e.stays && len(e.rows) == 0 {
+			continue // no call, no entry
+		}
+		cie, key := &eh.CIEs[fde.CIE], common{cie: fde.CIE}
+		if sets.use(t, i) {
+			key.set = e.set
+		}
+		place, there := commons[key]
+		switch {
+		case there:
+		case key.set == "":
+			place = put(cie.Offset, cie.End, nil)
+		default:
+			place = put(cie.Offset, cie.InstrOff, []byte(key.set))
+		}
+		commons[key] = place
+		var here uint64
+		if e.stays {
+			here = put(fde.Offset, fde.End, nil)
+		} else {
+			here = put(fde.Offset, fde.InstrOff, e.code(key.set))
+		}
+		binary.LittleEndian.PutUint32(b[here+4:], uint32(here+4-place))
+	}
+	return b, relocs
 }

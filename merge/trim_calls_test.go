@@ -48,6 +48,33 @@ func TestX86Calls(t *testing.T) {
 	}
 }
 
+func TestCalls(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		machine uint16
+		code    string
+		want    []uint64
+	}{
+		{"bl", objfile.EM_AARCH64, "\x00\x00\x00\x94\xc0\x03\x5f\xd6", []uint64{3}},
+		{"b, blr x8, br x8, blraaz x8", objfile.EM_AARCH64, "\x00\x00\x00\x14\x00\x01\x3f\xd6\x00\x01\x1f\xd6\x1f\x09\x3f\xd6", []uint64{7, 15}},
+		{"blraa x8, sp", objfile.EM_AARCH64, "\x1f\x09\x3f\xd7", []uint64{3}},
+		{"jal ra; jal zero", objfile.EM_RISCV, "\xef\x00\x00\x00\x6f\x00\x00\x00", []uint64{3}},
+		{"jal t0", objfile.EM_RISCV, "\xef\x02\x00\x00", []uint64{3}},
+		{"jalr ra, t1; jr t1", objfile.EM_RISCV, "\xe7\x00\x03\x00\x67\x00\x03\x00", []uint64{3}},
+		{"c.nop; jalr ra, 0(ra)", objfile.EM_RISCV, "\x01\x00\xe7\x80\x00\x00", []uint64{5}},
+		{"c.jalr a0; c.jr a0; c.ebreak; c.add", objfile.EM_RISCV, "\x02\x95\x02\x85\x02\x90\x2e\x95", []uint64{1}},
+		{"c.jal", objfile.EM_RISCV, "\x01\x20", []uint64{1}},
+	} {
+		if got := callsOf[tt.machine]([]byte(tt.code), 0, uint64(len(tt.code)), nil); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+		// Counted from the function's start.
+		if got := callsOf[tt.machine]([]byte("...."+tt.code), 4, uint64(4+len(tt.code)), nil); !slices.Equal(got, tt.want) {
+			t.Errorf("%s, within a section: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 // The common information of x86-64: the frame is at rsp+8, the return address
 // at its end.
 const x86CIE = "\x0c\x07\x08\x90\x01\x00\x00"
@@ -73,11 +100,13 @@ func TestCallRows(t *testing.T) {
 		{"in the last rows, one of which was remembered", rows, []uint64{70, 71}, "830202470e20"},
 		{"with a frame pointer", "\x41\x0e\x10\x86\x02\x43\x0d\x06", []uint64{8}, "0c06108602"},
 		{"an expression stays", "\x0f\x01\x50", []uint64{8}, "stays"},
-		{"GNU_args_size stays", "\x2e\x10", []uint64{8}, "stays"},
+		{"arguments on the stack", "\x41\x0e\x18\x2e\x10\x44\x0e\x08\x2e\x00", []uint64{3, 8}, "0e182e10450e082e00"},
+		{"restored with other arguments", "\x2e\x10\x0a\x41\x2e\x00\x0b", []uint64{8}, "stays"},
 		{"truncated", "\x0e", []uint64{8}, "stays"},
 		{"restored without", "\x0b", []uint64{8}, "stays"},
 	} {
-		code, none, ok := callRows([]byte(x86CIE), []byte(tt.rows), 1, tt.calls)
+		kept, initial, ok := callRows([]byte(x86CIE), []byte(tt.rows), 1, tt.calls)
+		code, none := rowsCode(kept, &initial, 1), len(kept) == 0
 		got := fmt.Sprintf("%x", code)
 		switch {
 		case !ok:
@@ -205,7 +234,7 @@ func TestCallFrames(t *testing.T) {
 	if _, x := trimOf(t, Trim{Calls: true}, callProgram); x.Cuts[0] != nil || !slices.Equal(x.Missing["trim.unwind-tables"], []string{".eh_frame"}) {
 		t.Errorf("an object of C was cut; missing %q", x.Missing)
 	}
-	l.Arch = objfile.ArchOf(objfile.EM_AARCH64)
+	l.Arch = objfile.ArchOf(objfile.EM_ARM)
 	if _, err := l.Trim(Trim{Calls: true}); err == nil {
 		t.Error("another machine")
 	}

@@ -30,6 +30,7 @@ type cie struct {
 	fdeEnc      byte
 	lsdaEnc     byte
 	rows        []byte // the initial instructions without trailing nops
+	padded      []byte // with them: some may be the operand of the last instruction
 	hasLSDA     bool
 	persEnc     byte
 	persAt      uint64 // offset of the personality pointer, 0 without one
@@ -228,7 +229,8 @@ func parseCIE(data []byte, e record, word uint64) (*cie, error) {
 	if r.bad {
 		return nil, fmt.Errorf("%w: the entry at 0x%x is too short", errFrame, e.off)
 	}
-	c.rows = bytes.TrimRight(r.b[r.pos:], "\x00")
+	c.padded = r.b[r.pos:]
+	c.rows = bytes.TrimRight(c.padded, "\x00")
 	return c, nil
 }
 
@@ -238,7 +240,8 @@ type fdeFields struct {
 	lsdaAt       uint64 // 0 without the field
 	pc, size     uint64
 	lsda         uint64
-	rows         []byte
+	rows         []byte // without trailing nops
+	padded       []byte // with them
 }
 
 func parseFDE(data []byte, e record, c *cie, word uint64) (fdeFields, error) {
@@ -265,7 +268,8 @@ func parseFDE(data []byte, e record, c *cie, word uint64) (fdeFields, error) {
 	if r.bad {
 		return f, fmt.Errorf("%w: the entry at 0x%x is too short", errFrame, e.off)
 	}
-	f.rows = bytes.TrimRight(r.b[r.pos:], "\x00")
+	f.padded = r.b[r.pos:]
+	f.rows = bytes.TrimRight(f.padded, "\x00")
 	return f, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -175,6 +176,11 @@ func TestProveRows(t *testing.T) {
 			".LLABEL: .long .LeLABEL-.LLABEL-4, .-.Lc\n .long FUNCTION-., END-FUNCTION\n .byte 0\n ROWS\n .balign 8\n.LeLABEL:\n")
 	}
 	f := func(rows string) string { return entry("f", "f", ".L5", rows) }
+	// under has common information of its own, which says where a register was saved.
+	under := func(signature, rows string) string {
+		return ".Ld: .long .Lde-.Ld-4, 0\n .byte 1\n .asciz \"zR\"\n .uleb128 1\n .sleb128 -8\n .byte " + signature +
+			"\n .balign 8\n.Lde:\n" + strings.Replace(f(rows), ".-.Lc", ".-.Ld", 1)
+	}
 	h := entry("h", "h", ".L6", "")
 	const all = ".byte 0x41, 0x0e, 16, 0x83, 2, 0x45, 0x41, 0x0e, 8"
 	was := source(f(all) + h)
@@ -193,6 +199,12 @@ func TestProveRows(t *testing.T) {
 		{"too late", source(f(".byte 0x46, 0x0e, 16, 0x83, 2")), "says"},
 		{"in time", source(f(".byte 0x45, 0x0e, 16, 0x83, 2")), ""},
 		{"no entry for a function that calls", source(h), ".text.f has no frame entry, but what may be a call before 0x6"},
+		{"saved by the common information", source(under("16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0x83, 2", ".byte 0x0e, 16")), ""},
+		{"saved elsewhere by it", source(under("16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0x83, 3", ".byte 0x0e, 16")), "says"},
+		{"saved by it once more", source(under("16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0x83, 2, 0x86, 3", ".byte 0x0e, 16")), "says"},
+		{"common information of another return address", source(under("17, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0x83, 2", ".byte 0x0e, 16")), "has other common information"},
+		{"arguments on the stack", source(f(".byte 0x0e, 16, 0x83, 2, 0x2e, 8") + h), "says"},
+		{"arguments that are gone", source(f(".byte 0x0e, 16, 0x83, 2, 0x2e, 8, 0x2e, 0") + h), ""},
 		{"another range", source(entry("f", "f", ".L4", all)), "covers another range"},
 		{"twice", source(f(all) + entry("g", "f", ".L5", all)), "two frame entries of one function"},
 		{"an expression", source(f(".byte 0x0f, 1, 0x50")), "which no trimmed entry has"},
@@ -204,6 +216,25 @@ func TestProveRows(t *testing.T) {
 	}
 	if got := strings.Join(proveOne(t, was, was, map[string]CutKind{".text.h": CutRows}), "\n"); !strings.Contains(got, "no frame table") {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestPossibleCalls(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		machine elf.Machine
+		code    string
+		want    []uint64
+	}{
+		{"bl, b, blr, br, blraa", elf.EM_AARCH64, "\xff\xff\xff\x97\x00\x00\x00\x14\x00\x01\x3f\xd6\x00\x01\x1f\xd6\x1f\x09\x3f\xd7", []uint64{3, 11, 19}},
+		{"jal ra, jal zero, jal t0", elf.EM_RISCV, "\xef\x00\x00\x00\x6f\x00\x00\x00\xef\x02\x00\x00", []uint64{3, 11}},
+		{"jalr ra, jr", elf.EM_RISCV, "\xe7\x00\x03\x00\x67\x00\x03\x00", []uint64{3}},
+		{"c.jalr, c.jr, c.ebreak, c.add, c.jal", elf.EM_RISCV, "\x02\x95\x02\x85\x02\x90\x2e\x95\x01\x20", []uint64{1, 9}},
+	} {
+		s := &section{data: []byte("...." + tt.code)}
+		if got := possibleCalls[tt.machine](s, 4, uint64(len(tt.code))); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

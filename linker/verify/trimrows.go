@@ -2,11 +2,8 @@ package verify
 
 import (
 	"bytes"
-	"debug/elf"
-	"encoding/binary"
 	"fmt"
 	"maps"
-	"slices"
 )
 
 // A frame table with the rows that calls need says of each place from which a call can return what the original says,
@@ -69,7 +66,8 @@ func objectFrames(s *section, word uint64) ([]objectFDE, error) {
 
 // unlikeCallRows says how a frame table differs from the original's at calls; "" if it does not.
 func (v *checker) unlikeCallRows(was, is *section, cut func(uint32) CutKind) string {
-	if v.arch.machine != elf.EM_X86_64 {
+	possible := possibleCalls[v.arch.machine]
+	if possible == nil {
 		return "the calls of this machine are not known"
 	}
 	if was.name != ".eh_frame" {
@@ -107,7 +105,7 @@ func (v *checker) unlikeCallRows(was, is *section, cut func(uint32) CutKind) str
 		if body == nil && f.fields.size > 0 {
 			return fmt.Sprintf("the frame entry at 0x%x is not of its function's size", f.off)
 		}
-		calls := possibleCalls(code, y.value+uint64(f.pc.addend), f.fields.size)
+		calls := possible(code, y.value+uint64(f.pc.addend), f.fields.size)
 		if g == nil {
 			if len(calls) > 0 {
 				return fmt.Sprintf("%s has no frame entry, but what may be a call before 0x%x", code.name, calls[0]+1)
@@ -132,19 +130,19 @@ func unlikeAtCalls(f, g *objectFDE, calls []uint64) string {
 		return "covers another range"
 	case f.lsda != g.lsda:
 		return "has another landing-pad table"
-	case !f.cie.same(g.cie) || f.cie.fdeEnc != g.cie.fdeEnc || f.cie.lsdaEnc != g.cie.lsdaEnc || f.cie.persEnc != g.cie.persEnc:
+	case !f.cie.sameFrame(g.cie) || f.cie.fdeEnc != g.cie.fdeEnc || f.cie.lsdaEnc != g.cie.lsdaEnc || f.cie.persEnc != g.cie.persEnc:
 		return "has other common information"
 	case (p == nil) != (q == nil) || p != nil && (p.sym != q.sym || p.typ != q.typ || p.addend != q.addend):
 		return "has another personality routine"
-	case bytes.Equal(f.fields.rows, g.fields.rows):
+	case bytes.Equal(f.cie.rows, g.cie.rows) && bytes.Equal(f.fields.rows, g.fields.rows):
 		return ""
 	}
 	for _, pc := range calls {
-		x, err := frameAt(f.cie, f.fields.rows, pc)
+		x, err := frameAt(f.cie, f.fields.padded, pc)
 		if err != nil {
 			return err.Error()
 		}
-		y, err := frameAt(g.cie, g.fields.rows, pc)
+		y, err := frameAt(g.cie, g.fields.padded, pc)
 		if err != nil {
 			return err.Error()
 		}
@@ -155,21 +153,29 @@ func unlikeAtCalls(f, g *objectFDE, calls []uint64) string {
 	return ""
 }
 
-// frameState is the frame at one place: the canonical frame address as a register and an offset, and the factored
-// offsets from it at which registers were saved.
+// sameFrame says that two entries mean the same but for their instructions.
+func (c *cie) sameFrame(d *cie) bool {
+	e := *d
+	e.rows = c.rows
+	return c.same(&e)
+}
+
+// frameState is the frame at one place: the canonical frame address as a register and an offset, the factored offsets
+// from it at which registers were saved, and the bytes of arguments (GNU) that a landing pad takes off the stack.
 type frameState struct {
 	reg, off uint64
+	args     uint64
 	saved    map[uint64]uint64
 }
 
 func (s *frameState) same(t *frameState) bool {
-	return s.reg == t.reg && s.off == t.off && maps.Equal(s.saved, t.saved)
+	return s.reg == t.reg && s.off == t.off && s.args == t.args && maps.Equal(s.saved, t.saved)
 }
 
 // frameAt runs the instructions of a frame entry up to the row that holds the place at pc in its function.
 func frameAt(c *cie, rows []byte, pc uint64) (*frameState, error) {
 	s := &frameState{saved: map[uint64]uint64{}}
-	if _, err := s.run(c.rows, nil, 1, 0); err != nil {
+	if _, err := s.run(c.padded, nil, 1, 0); err != nil {
 		return nil, err
 	}
 	initial := maps.Clone(s.saved)
@@ -178,8 +184,8 @@ func frameAt(c *cie, rows []byte, pc uint64) (*frameState, error) {
 
 func (s *frameState) run(code []byte, initial map[uint64]uint64, align, pc uint64) (*frameState, error) {
 	type saved struct {
-		reg, off uint64
-		saved    map[uint64]uint64
+		reg, off, args uint64
+		saved          map[uint64]uint64
 	}
 	var stack []saved
 	r := reader{b: code}
@@ -218,13 +224,16 @@ func (s *frameState) run(code []byte, initial map[uint64]uint64, align, pc uint6
 			case 6:
 				restore(r.uleb())
 			case 10:
-				stack = append(stack, saved{s.reg, s.off, maps.Clone(s.saved)})
+				stack = append(stack, saved{s.reg, s.off, s.args, maps.Clone(s.saved)})
 			case 11:
 				if len(stack) == 0 {
 					return nil, fmt.Errorf("restores what it did not remember")
 				}
 				top := stack[len(stack)-1]
 				stack = stack[:len(stack)-1]
+				if s.args != top.args {
+					return nil, fmt.Errorf("restores the arguments' bytes, which not every unwinder does")
+				}
 				s.reg, s.off, s.saved = top.reg, top.off, top.saved
 			case 12:
 				s.reg = r.uleb()
@@ -233,6 +242,8 @@ func (s *frameState) run(code []byte, initial map[uint64]uint64, align, pc uint6
 				s.reg = r.uleb()
 			case 14:
 				s.off = r.uleb()
+			case 0x2e:
+				s.args = r.uleb()
 			default:
 				return nil, fmt.Errorf("has the instruction 0x%x, which no trimmed entry has", op)
 			}
@@ -245,47 +256,4 @@ func (s *frameState) run(code []byte, initial map[uint64]uint64, align, pc uint6
 		return nil, fmt.Errorf("has a truncated instruction")
 	}
 	return s, nil
-}
-
-// possibleCalls lists, for each byte of x86-64 code at which a call could begin, the offset of the call's last byte. The
-// byte before may belong to the same instruction; a place too many makes the check stricter. A field relative to the
-// instruction is relocated unless it leads to another place in the section.
-func possibleCalls(s *section, start, n uint64) []uint64 {
-	var last []uint64
-	body := slice(s.data, start, n)
-	inside := func(at int) bool {
-		if relocAt(s, start+uint64(at)) != nil {
-			return true
-		}
-		to := int64(start) + int64(at) + 4 + int64(int32(binary.LittleEndian.Uint32(body[at:])))
-		return to >= 0 && uint64(to) < s.size
-	}
-	for i := range body {
-		size := 0
-		if body[i] == 0xe8 && i+5 <= len(body) && inside(i+1) {
-			size = 1 + 4
-		}
-		if body[i] == 0xff && i+6 <= len(body) && body[i+1] == 0x15 && !inside(i+2) {
-			continue
-		}
-		if body[i] == 0xff && i+1 < len(body) && body[i+1]&0x38 == 0x10 {
-			// Operand forms of ModRM (Intel SDM 2A, table 2-2).
-			mode, rm := body[i+1]&0xc0, body[i+1]&7
-			size = 2
-			if rm == 4 && mode != 0xc0 {
-				size++
-			}
-			noBase := rm == 4 && i+2 < len(body) && body[i+2]&7 == 5
-			if mode == 0x40 {
-				size++
-			} else if mode == 0x80 || mode == 0 && (rm == 5 || noBase) {
-				size += 4
-			}
-		}
-		if size > 0 && i+size <= len(body) {
-			last = append(last, uint64(i+size-1))
-		}
-	}
-	slices.Sort(last)
-	return last
 }
