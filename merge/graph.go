@@ -316,9 +316,6 @@ func (l *Link) resolve() {
 			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
 				l.defs[id].hidden = true
 			}
-			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
-				l.defs[id].hidden = true
-			}
 			r := rankStrong
 			switch {
 			case s.Section == objfile.SecUndef:
@@ -410,6 +407,7 @@ func (l *Link) study(o *Object) {
 		}
 		if err := f.CheckRelocs(uint32(i), l.Arch); err != nil {
 			o.leave(err.Error())
+			continue
 		}
 		if s.Name == ".eh_frame" && (s.Type == objfile.SHT_PROGBITS || s.Type == objfile.SHT_X86_UNWIND) {
 			eh, err := f.ReadEhFrame(uint32(i))
@@ -585,7 +583,8 @@ type target struct {
 
 // resolveRef says what symbol index sym of object o refers to.
 func (l *Link) resolveRef(o *Object, sym uint32) target {
-	if sym == 0 {
+	if sym == 0 || sym >= o.File.NumSymbols {
+		// The latter only in an object that is left alone.
 		return target{kind: toNothing}
 	}
 	var t target

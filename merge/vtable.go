@@ -20,11 +20,11 @@ func (l *Link) isVtable(o *Object, i uint32) bool {
 	f := o.File
 	s := &f.Sections[i]
 	word := uint64(f.WordSize())
-	if !o.Rust || !strings.HasPrefix(s.Name, ".data.rel.ro.") && !strings.HasPrefix(s.Name, ".rodata.") ||
-		s.Size < 3*word || s.Size%word != 0 {
+	b := f.Bytes(i)
+	n := uint64(len(b)) // not Size: SHT_NOBITS has none of its bytes here
+	if !o.Rust || !strings.HasPrefix(s.Name, ".data.rel.ro.") && !strings.HasPrefix(s.Name, ".rodata.") || n < 3*word || n%word != 0 {
 		return false
 	}
-	b := f.Bytes(i)
 	size, align := loadWord(b[word:], word), loadWord(b[2*word:], word)
 	if align == 0 || align&(align-1) != 0 || align > 1<<29 || size%align != 0 {
 		return false
@@ -46,7 +46,7 @@ func (l *Link) isVtable(o *Object, i uint32) bool {
 	}
 	rs := f.Relocs(i)
 	traits, glue := false, false
-	seen := make([]bool, s.Size/word)
+	seen := make([]bool, n/word)
 	for k := range rs.Len() {
 		r := rs.At(k)
 		if r.Offset%word != 0 || r.Offset >= word && r.Offset < 3*word {

@@ -67,6 +67,9 @@ func (l *Link) weigh() {
 			continue
 		}
 		o, i := l.Of(SecID(id))
+		if o.Reason != "" {
+			continue // its relocations may lead anywhere; all that it refers to is materialised
+		}
 		if l.isVtable(o, i) {
 			l.vtable[id] = true
 		}
