@@ -218,6 +218,9 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 	if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR == 0 || s.Rel == 0 {
 		return nil // data, or no table to put the jump's relocation into
 	}
+	if !l.isFunction(o, i) {
+		return nil // a table amid code, for all that is known: a program reads it
+	}
 	if l.hasExtab(o, i) || !l.endsInLabel(o, i) {
 		return nil // its unwind information could not be cut short
 	}
@@ -234,6 +237,21 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 		t.Align = max(t.Align, align)
 	}
 	return t
+}
+
+// isFunction reports whether the symbols of a section of code say that it is a
+// function, and none says that it is anything else.
+func (l *Link) isFunction(o *Object, i uint32) bool {
+	function := false
+	for _, k := range o.ownsSyms[i] {
+		switch s := o.File.Symbol(k); {
+		case s.Type == objfile.STT_FUNC && s.Value&^l.thumbBit(&s) == 0:
+			function = true
+		case s.Type == objfile.STT_OBJECT:
+			return false
+		}
+	}
+	return function
 }
 
 // remains reports whether a section's references count: it is kept, or may be

@@ -325,6 +325,21 @@ func TestAddressSignificance(t *testing.T) {
 			t.Errorf("f is %s and g %s, want kept and thunk", a, b)
 		}
 	})
+	t.Run("no jump in place of a table amid code", func(t *testing.T) {
+		for _, typ := range []string{"", ".type f,@object\n.type g,@object\n"} {
+			p := makePlan(t, Options{Mode: ModeSafe}, fn("main", "lea f(%rip),%rax\nlea g(%rip),%rcx\nret")+
+				".section .text.f,\"ax\"\n.globl f\nf: .long u-., 1, 2, 3\n.section .text.g,\"ax\"\n.globl g\ng: .long u-., 1, 2, 3\n"+typ+rustc)
+			if a, b := p.state(t, "f"), p.state(t, "g"); a != "kept" || b != "kept" {
+				t.Errorf("%q: f is %s and g %s, want both kept", typ, a, b)
+			}
+		}
+	})
+	t.Run("the form of a call that loads an address", func(t *testing.T) {
+		p := makePlan(t, Options{Mode: ModeSafe}, fn("main", "lea f@PLT(%rip),%rax\nlea g@PLT(%rip),%rcx\nret")+fn("f", work)+fn("g", work)+rustc)
+		if a, b := p.state(t, "f"), p.state(t, "g"); a == "folded" || b == "folded" {
+			t.Errorf("f is %s and g %s, want addresses of their own", a, b)
+		}
+	})
 	t.Run("no jump where the inside is referred to", func(t *testing.T) {
 		p := makePlan(t, Options{Mode: ModeSafe}, fn("main", "lea f(%rip),%rax\nlea g+3(%rip),%rcx\nret")+fn("f", "call u\n"+work)+fn("g", "call u\n"+work)+rustc)
 		if s := p.state(t, "g"); s != "kept" {

@@ -56,8 +56,8 @@ var x86_64Relocs = [...]RelocType{
 
 // x86_64IsCall looks at the opcode before the field: E8 and E9 (call and
 // jmp rel32), 0F 8x (jcc rel32), FF /2 and FF /4 with a RIP-relative operand
-// (call and jmp through the GOT). A PLT32 field is a call by definition, but
-// an assembler also emits PC32 for one.
+// (call and jmp through the GOT). The type alone does not tell: an assembler
+// emits PC32 for a call, too, and PLT32 for lea f@PLT(%rip).
 func x86_64IsCall(code []byte, r Reloc) bool {
 	if r.Offset < 1 || r.Offset+4 > uint64(len(code)) || r.Addend != -4 {
 		return false
@@ -67,9 +67,7 @@ func x86_64IsCall(code []byte, r Reloc) bool {
 		return false
 	}
 	switch x86_64Relocs[r.Type].Kind {
-	case RelBranch:
-		return true
-	case RelPC:
+	case RelBranch, RelPC:
 		// The byte before a branch opcode could make it the tail of a
 		// longer instruction (a ModRM or SIB byte of E8); the operand is
 		// RIP-relative with ModRM = mod 00, rm 101, that is 05, 0D, … 3D

@@ -109,6 +109,16 @@ func (v *checker) startsFunction(s *section, off uint64) bool {
 	return false
 }
 
+// hasObject says that a symbol calls something in it a variable.
+func (s *section) hasObject() bool {
+	for _, i := range s.syms {
+		if s.obj.symbols[i].kind() == elf.STT_OBJECT {
+			return true
+		}
+	}
+	return false
+}
+
 // jumpTable is the function that s is a jump table of, or nil: all of s is places in that one function, which refers to
 // s; distances, or addresses not all of which are the function's own.
 func (v *checker) jumpTable(s *section) *section {
@@ -275,8 +285,8 @@ func (v *checker) unfoldable(s *section) string {
 		return "it runs at start or exit"
 	case strings.HasPrefix(s.name, ".defmt"):
 		return "its address is a message"
-	case s.fate == Thunk && !s.code():
-		return "data can be no jump"
+	case s.fate == Thunk && (!s.code() || !v.startsFunction(s, 0) || s.hasObject()):
+		return "what may be read as data can be no jump"
 	case s.discarded:
 		return "it lost to another COMDAT group"
 	}
