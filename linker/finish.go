@@ -58,6 +58,9 @@ func (p *preparation) keepRecord(plan *merge.Plan, dir string) error {
 	if err := p.keepTrimmed(plan, dir); err != nil {
 		return err
 	}
+	if err := p.in.mapped.keep(filepath.Join(dir, mappedFile)); err != nil {
+		return err
+	}
 	return writeWorkFile(filepath.Join(dir, fatesFile), func(w *bufio.Writer) error { return json.NewEncoder(w).Encode(c) })
 }
 
@@ -114,6 +117,13 @@ func loadClaim(cl *CommandLine, cfg *Config, real *Linker, dir string) (*verify.
 	c := &verify.Claim{}
 	if err := json.Unmarshal(b, c); err != nil {
 		return nil, err
+	}
+	were, err := readMappings(filepath.Join(dir, mappedFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := were.unchanged(); err != nil {
+		return nil, err // the output may be right for what it was made of
 	}
 	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
 	cl.FindLibraries(real)

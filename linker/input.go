@@ -5,12 +5,10 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"leanlink/merge"
 	"leanlink/objfile"
@@ -20,6 +18,7 @@ import (
 type inputs struct {
 	cl     *CommandLine
 	files  []inputFile
+	mapped mappings
 	start  []*objfile.File // what the driver adds before them
 	wanted map[string]bool // names that something outside the objects refers to
 	// pinAll: some input could name anything.
@@ -89,37 +88,13 @@ type inputFile struct {
 	reason string // why it is left alone, "" otherwise
 }
 
-// mapFile maps a file for reading. An empty file gives an empty slice.
-func mapFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	if info.Size() == 0 {
-		return nil, nil
-	}
-	b, err := syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
-	if err != nil {
-		return nil, fmt.Errorf("%s: cannot be mapped: %w", path, err)
-	}
-	return b, nil
-}
-
 // readInputs opens every input of the link. What is not an object, archive
 // or shared object is left alone.
 func readInputs(cl *CommandLine, real *Linker) (*inputs, error) {
 	in := &inputs{cl: cl, wanted: map[string]bool{}, libs: map[string]bool{}}
 	in.dirs = sync.OnceValue(func() []string { return append(append([]string{}, cl.LibraryPaths...), real.searchDirs(cl)...) })
 	var err error
-	if in.start, err = startFiles(cl, in.dirs()); err != nil {
+	if in.start, err = startFiles(cl, in.dirs(), &in.mapped); err != nil {
 		return nil, err
 	}
 	for _, f := range in.start {
@@ -143,7 +118,7 @@ func (in *inputs) open(file *inputFile) error {
 		file.reason, in.unknown = "library not found", true
 		return nil
 	}
-	b, err := mapFile(resolve(in.cl.Dir, path))
+	b, err := in.mapped.open(resolve(in.cl.Dir, path))
 	if err != nil {
 		return err
 	}
@@ -274,7 +249,7 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 		return nil
 	}
 	in.libs[path] = true
-	b, err := mapFile(resolve(in.cl.Dir, path))
+	b, err := in.mapped.open(resolve(in.cl.Dir, path))
 	if err != nil {
 		return err
 	}
@@ -332,7 +307,7 @@ func (in *inputs) readMembers(file *inputFile) error {
 		data := m.Data
 		if a.Thin {
 			var err error
-			if data, err = mapFile(resolve(in.cl.Dir, m.Path)); err != nil {
+			if data, err = in.mapped.open(resolve(in.cl.Dir, m.Path)); err != nil {
 				return err
 			}
 		}

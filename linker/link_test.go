@@ -44,6 +44,8 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Pre
 			return nil, err
 		}
 		return &Prepared{Args: args}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
+	case "real":
+		return Prepare(cl, cfg, real, dir)
 	case "unchanged":
 		return &Prepared{Args: cl.Args}, os.WriteFile(filepath.Join(dir, draftFile), []byte("draft"), 0o600)
 	case "warning":
@@ -83,6 +85,8 @@ func fault(how, dir string) error {
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "abort":
 		Exit{Signal: syscall.SIGABRT}.leave()
+	case "changed":
+		return fmt.Errorf("x.o: %w", errChanged)
 	case "full":
 		return &fs.PathError{Op: "write", Path: dir, Err: syscall.ENOSPC}
 	case "stack":
@@ -301,6 +305,7 @@ func TestWorkerFaults(t *testing.T) {
 		{"memory", "the analysis died (NO MEMORY); linking the original inputs" + saved},
 		{"truncate", "the analysis died (unexpected fault address ADDRESS); linking the original inputs" + saved},
 		{"full", "write WORKDIR: no space left on device; linking the original inputs"},
+		{"changed", "x.o: changed during the link; linking the original inputs"},
 	}
 	for _, tt := range tests {
 		b := newBench(t)
@@ -366,6 +371,8 @@ func TestLinkOutcomes(t *testing.T) {
 			stderr: "to stderr\nleanlink: error: the check of the output failed: f differs: this is a bug in leanlink" + saved},
 		{name: "the check dies", vars: []string{"LEANLINK_TEST_FINISH=kill", "LEANLINK_VERIFY=1"}, end: "exit status 1", calls: []string{newCall}, output: "none", report: "old",
 			stderr: "leanlink: error: the output could not be checked (verify = true): the analysis died (signal: killed)" + saved},
+		{name: "inputs change before the check", vars: []string{"LEANLINK_TEST_FINISH=changed", "LEANLINK_VERIFY=1"}, end: "exit status 1", calls: []string{newCall}, output: "none", report: "old",
+			stderr: "leanlink: error: the output could not be checked (verify = true): x.o: changed during the link\n"},
 		{name: "the real linker runs leanlink", fake: "nested", end: "exit status 1", calls: []string{newCall, oldCall}, output: "none", report: "old",
 			stderr: "leanlink: error: the real linker DIR/bin/cc runs leanlink again\n"},
 	}

@@ -101,6 +101,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err := p.keepRecord(plan, dir); err != nil {
 		return nil, err
 	}
+	if err := p.in.mapped.unchanged(); err != nil {
+		return nil, err
+	}
 	return &Prepared{Args: append(args, p.linkerFlags()...)}, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -40,7 +39,7 @@ func (e *expander) expand(args []string) error {
 			e.out = append(e.out, arg)
 			continue
 		}
-		data, err := os.ReadFile(resolve(e.dir, name))
+		data, err := readRegular(resolve(e.dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			e.out = append(e.out, arg)
 			continue

@@ -70,7 +70,7 @@ func TestExpandResponseFiles(t *testing.T) {
 		{args: []string{"@missing"}, want: []string{"@missing"}},
 		{args: []string{"@loop"}, err: "@loop: more than 2000 response files"},
 		{args: []string{"@bad"}, err: "@bad: response file: no closing '"},
-		{args: []string{"@."}, err: "response file: read " + dir + ": is a directory"},
+		{args: []string{"@."}, err: "response file: " + dir + ": not a regular file"},
 	}
 	for _, tt := range tests {
 		got, used, err := expandResponseFiles(tt.args, dir)

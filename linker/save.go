@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"leanlink/objfile"
 )
 
 // A saved case is a folder with all that one link read:
@@ -229,6 +231,39 @@ func (c *savedCase) addFile(path string) {
 	}
 	c.files[path] = c.place(path)
 	c.order = append(c.order, path)
+	c.addMembers(path)
+}
+
+// addMembers adds the objects that a thin archive names, each where it is to
+// be found from the archive. What else it may name is not of the link.
+func (c *savedCase) addMembers(path string) {
+	if !isThin(resolve(c.cl.Dir, path)) {
+		return
+	}
+	b, err := readRegular(resolve(c.cl.Dir, path))
+	if err != nil {
+		return
+	}
+	a, err := objfile.ParseArchive(path, b)
+	if err != nil {
+		return
+	}
+	for i := range a.Members {
+		if h, ok := elfHeader(resolve(c.cl.Dir, a.Members[i].Path)); ok && headerFamily(h) != "" {
+			c.addFile(a.Members[i].Path)
+		}
+	}
+}
+
+func isThin(path string) bool {
+	f, err := openRegular(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 8)
+	_, err = io.ReadFull(f, head)
+	return err == nil && string(head) == "!<thin>\n"
 }
 
 // addSearch makes the replay look into the saved copy of a folder too.
@@ -265,7 +300,7 @@ func (c *savedCase) addScript(name string, depth int) {
 	if depth > 0 && path == name { // in the working folder, which the replay does not have
 		c.addSearch(".")
 	}
-	text, err := os.ReadFile(resolve(cl.Dir, path))
+	text, err := readRegular(resolve(cl.Dir, path))
 	if err != nil {
 		return
 	}
@@ -279,7 +314,7 @@ func (c *savedCase) addScript(name string, depth int) {
 
 // isText says that a file is none of the binary formats of a link.
 func isText(path string) bool {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return false
 	}

@@ -2,7 +2,6 @@ package linker
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -46,12 +45,12 @@ func (s *script) read(cl *CommandLine, name string, depth int) error {
 	if depth > 16 {
 		return fmt.Errorf("%s: linker scripts include each other without end", name)
 	}
-	b, err := os.ReadFile(resolve(cl.Dir, name))
+	b, err := readRegular(resolve(cl.Dir, name))
 	for _, dir := range cl.LibraryPaths {
 		if err == nil || filepath.IsAbs(name) {
 			break
 		}
-		b, err = os.ReadFile(filepath.Join(resolve(cl.Dir, dir), name))
+		b, err = readRegular(filepath.Join(resolve(cl.Dir, dir), name))
 	}
 	if err != nil {
 		return fmt.Errorf("linker script %s is not found", name)

@@ -7,7 +7,7 @@ import "leanlink/objfile"
 // define no archive's member defines again, and what they refer to is wanted.
 // A start file that is not found is left out: then the real linker finds
 // fault with a link that would need it, and the original one is run.
-func startFiles(cl *CommandLine, dirs []string) ([]*objfile.File, error) {
+func startFiles(cl *CommandLine, dirs []string, mapped *mappings) ([]*objfile.File, error) {
 	if cl.Style != StyleCC || hasOption(cl, "-nostartfiles") || hasOption(cl, "-nostdlib") {
 		return nil, nil
 	}
@@ -28,7 +28,7 @@ func startFiles(cl *CommandLine, dirs []string) ([]*objfile.File, error) {
 		if path == "" {
 			continue
 		}
-		b, err := mapFile(resolve(cl.Dir, path))
+		b, err := mapped.open(resolve(cl.Dir, path))
 		if err != nil {
 			return nil, err
 		}

@@ -2,7 +2,6 @@ package linker
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"strings"
 )
@@ -20,7 +19,7 @@ type exportList struct {
 //
 //	{ global: a; b*; local: *; };   VERS_2 { … } VERS_1;   { a; b; };
 func readExportList(file string, list *exportList) error {
-	b, err := os.ReadFile(file)
+	b, err := readRegular(file)
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (cl *CommandLine) firstObject(f func(header [20]byte) bool) {
 
 // elfHeader reads the beginning of an ELF file; ok is false for other files.
 func elfHeader(path string) (h [20]byte, ok bool) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return h, false
 	}
@@ -236,7 +236,7 @@ func isProcMacro(cl *CommandLine) bool {
 	}
 	for _, list := range [][]string{cl.VersionScripts, cl.DynamicLists} {
 		for _, path := range list {
-			data, err := os.ReadFile(resolve(cl.Dir, path))
+			data, err := readRegular(resolve(cl.Dir, path))
 			if err == nil && strings.Contains(string(data), procMacroSymbol) {
 				return true
 			}

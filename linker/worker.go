@@ -130,7 +130,7 @@ func workerMain(step string, env *Environment) int {
 		return workerRefused
 	}
 	fmt.Fprintln(os.Stderr, oneLine(err.Error()))
-	for _, fault := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
+	for _, fault := range []error{errChanged, errIrregular, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EFBIG} {
 		if errors.Is(err, fault) {
 			return workerHalted
