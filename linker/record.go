@@ -23,7 +23,7 @@ func (p *preparation) paths() report.Paths {
 func (p *preparation) newReport() *report.Report {
 	r := &report.Report{
 		Tool:  "leanlink " + Version,
-		Stamp: stamp(p.cfg),
+		Stamp: p.cfg.Stamp(),
 		Modes: report.Modes{
 			Fold: p.cfg.Fold, GC: p.cl.GCSections, Linker: p.kind.String(), Style: p.cl.Style.String(),
 			Triple: p.cfg.Triple, Profile: p.cfg.Profile, Package: packageName(), Keep: p.cfg.Keep, Trims: p.trims.notes,
@@ -200,9 +200,9 @@ func packageName() string {
 	return os.Getenv("CARGO_CRATE_NAME")
 }
 
-// stamp tells configs apart: a report with another stamp is of another
+// Stamp tells configs apart: a report with another stamp is of another
 // config, or of another version of leanlink.
-func stamp(cfg *Config) string {
+func (cfg *Config) Stamp() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", Version)
 	for _, k := range [...]any{cfg.Fold, cfg.Keep, cfg.Thunks, cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations} {

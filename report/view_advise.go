@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -11,50 +12,68 @@ import (
 // Advice is one way to make a program smaller.
 type Advice struct {
 	Bytes  uint64 // what it would save
-	How    string // how well that is known: "exactly", "at most", "at least"
+	How    string // how well that is known: "exactly", "at most", "at least", "measured"
 	What   string // what is large
 	Line   string // what to write, and where
 	Loaded bool   // it makes what is loaded smaller, not only the file
+	Key    string // the setting that it is about: "strip", "trim.relocations", …; "" if none
+}
+
+// AdviceState is what is known of a build beyond its file and its report.
+type AdviceState struct {
+	Profile  string            // Cargo's, "release"
+	Set      map[string]string // what is set of it: "strip", "panic", …
+	Versions map[string]string // of crates, by the names of their rlibs
 }
 
 // large is the size from which one constant is worth a thought, in bytes.
 const large = 16 << 10
 
 // Advise lists what would make the program smaller, as far as this build
-// tells. set says which settings of Cargo's profile are made already: "strip",
-// "panic", …
-func (z *Sizes) Advise(set map[string]string) []Advice {
+// tells.
+func (z *Sizes) Advise(state AdviceState) []Advice {
 	var list []Advice
-	add := func(bytes uint64, how string, loaded bool, what, line string) {
-		if bytes > 0 {
-			list = append(list, Advice{bytes, how, what, line, loaded})
+	profile := state.Profile
+	if profile == "" {
+		profile = "release"
+	}
+	add := func(a Advice) {
+		if a.Bytes > 0 {
+			list = append(list, a)
 		}
 	}
+	inProfile := func(line string) string { return "Cargo.toml, [profile." + profile + "]: " + line }
 	var labels [NumLabels]uint64
 	for i := range z.Items {
 		labels[z.Items[i].Label] += z.Items[i].Bytes
 	}
-	if symbols := labels[LabelSymtab] + labels[LabelStrtab]; labels[LabelDebug] > 0 {
-		add(labels[LabelDebug], "exactly", false, "debug info in the file", `Cargo.toml, [profile.release]: strip = "debuginfo"`)
-		add(symbols, "at most", false, "symbol table, after the debug info", `Cargo.toml, [profile.release]: strip = true (backtraces then have no names)`)
-	} else {
-		add(symbols, "at most", false, "symbol table", `Cargo.toml, [profile.release]: strip = true (backtraces then have no names)`)
+	debug, symbols, known := z.strippable()
+	how := "exactly"
+	if !known {
+		debug, symbols, how = labels[LabelDebug], labels[LabelDebug]+labels[LabelSymtab]+labels[LabelStrtab], "at most"
 	}
-	if set["panic"] != "abort" {
-		add(labels[LabelLSDA], "at least", true, "landing pads: their tables alone, their code comes on top", `Cargo.toml, [profile.release]: panic = "abort" (if nothing catches panics)`)
+	add(Advice{debug, how, "debug info in the file", inProfile(`strip = "debuginfo"`), false, "strip=debuginfo"})
+	what := "symbol table"
+	if debug > 0 {
+		what = "debug info and symbol table"
+	}
+	add(Advice{symbols, how, what, inProfile(`strip = true (backtraces then have no names)`), false, "strip"})
+	if state.Set["panic"] != "abort" {
+		add(Advice{labels[LabelLSDA], "at least", "landing pads: their tables alone, their code comes on top", inProfile(`panic = "abort" (if nothing catches panics)`), true, "panic"})
 	}
 	if n, packed := z.packedRelocations(); n > packed {
-		add(n-packed, "exactly", true, fmt.Sprintf("relative relocations: %s bytes that would take %s", thousands(n), thousands(packed)),
-			`leanlink.toml: trim.relocations = "packed" (needs glibc 2.36 or musl 1.2.4 where it runs)`)
+		add(Advice{n - packed, "exactly", fmt.Sprintf("relative relocations: %s bytes that would take %s", thousands(n), thousands(packed)),
+			`leanlink.toml: trim.relocations = "packed" (needs glibc 2.36 or musl 1.2.4 where it runs)`, true, "trim.relocations"})
 	}
+	add(Advice{z.relaxableCalls(), "at least", "calls of two instructions that reach with one", `.cargo/config.toml, [target.TRIPLE]: rustflags = ["-Ctarget-feature=+relax"] (the linker then shortens calls)`, true, "relax"})
 	if z.Report != nil {
-		list = append(list, z.adviseOfLink()...)
+		list = append(list, z.adviseOfLink(state.Versions)...)
 	}
 	list = append(list, z.adviseOfPanics()...)
 	for i := range z.Items {
 		it := &z.Items[i]
 		if it.Bytes >= large && (it.Label == LabelRodata || it.Label == LabelRelro || it.Label == LabelData) && it.What == "" {
-			add(it.Bytes, "at most", true, fmt.Sprintf("%s of %s", z.Name(it), z.Owner(it)), "the source, or a feature of the crate: is all of this table needed?")
+			add(Advice{it.Bytes, "at most", fmt.Sprintf("%s of %s", z.Name(it), z.Owner(it)), "the source, or a feature of the crate: is all of this table needed?", true, ""})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Advice) int { return cmp.Compare(b.Bytes, a.Bytes) })
@@ -62,7 +81,7 @@ func (z *Sizes) Advise(set map[string]string) []Advice {
 }
 
 // adviseOfLink is what the report of the link tells.
-func (z *Sizes) adviseOfLink() []Advice {
+func (z *Sizes) adviseOfLink(versions map[string]string) []Advice {
 	var list []Advice
 	o := &ViewOptions{SplitStd: true}
 	switch z.Report.Modes.Fold {
@@ -72,7 +91,7 @@ func (z *Sizes) adviseOfLink() []Advice {
 			more += g.more() + g.jumps
 		}
 		if more > 0 {
-			list = append(list, Advice{more, "at most", "identical functions that keep an address of their own", `leanlink.toml: fold = "all"`, true})
+			list = append(list, Advice{more, "at most", "identical functions that keep an address of their own", `leanlink.toml: fold = "all"`, true, "fold"})
 		}
 	case "off":
 		var more uint64
@@ -80,7 +99,7 @@ func (z *Sizes) adviseOfLink() []Advice {
 			more += g.more()
 		}
 		if more > 0 {
-			list = append(list, Advice{more, "at most", "identical bodies", `leanlink.toml: fold = "safe"`, true})
+			list = append(list, Advice{more, "at most", "identical bodies", `leanlink.toml: fold = "safe"`, true, "fold"})
 		}
 	}
 	// One crate in two files is there in two versions, or with two sets of
@@ -119,7 +138,22 @@ func (z *Sizes) adviseOfLink() []Advice {
 			most = max(most, f.bytes)
 		}
 		if sum > most {
-			list = append(list, Advice{sum - most, "at most", fmt.Sprintf("%d versions of the crate %s", len(files), crate), "Cargo.lock: cargo tree -d says who wants which; cargo update may make them one", true})
+			var known []string
+			for _, f := range files {
+				if v := versions[path.Base(f.path)]; v != "" && !slices.Contains(known, v) {
+					known = append(known, v)
+				}
+			}
+			slices.Sort(known)
+			what, line := fmt.Sprintf("%d versions of the crate %s", len(files), crate), "Cargo.lock: cargo tree -d says who wants which; cargo update may make them one"
+			switch {
+			case len(known) > 1:
+				what += ": " + strings.Join(known, ", ")
+			case len(known) == 1:
+				what = fmt.Sprintf("%s %s, compiled %d times", crate, known[0], len(files))
+				line = "Cargo.toml: cargo tree -e features -i " + crate + " says who wants which of its features; let them want the same"
+			}
+			list = append(list, Advice{sum - most, "at most", what, line, true, ""})
 		}
 	}
 	for k, g := range z.nearGroups(o) {
@@ -127,7 +161,7 @@ func (z *Sizes) adviseOfLink() []Advice {
 			break
 		}
 		if g.more() >= 2048 {
-			list = append(list, Advice{g.more(), "at most", fmt.Sprintf("%d bodies of %s, the same but for a constant or a callee", g.kept, z.groupName(g, o)), "the source: take what differs as an argument (a dyn reference, an enum), or move what does not depend on the type into a function without it", true})
+			list = append(list, Advice{g.more(), "at most", fmt.Sprintf("%d bodies of %s, the same but for a constant or a callee", g.kept, z.groupName(g, o)), "the source: take what differs as an argument (a dyn reference, an enum), or move what does not depend on the type into a function without it", true, ""})
 		}
 	}
 	return list
@@ -138,7 +172,7 @@ func (z *Sizes) adviseOfPanics() []Advice {
 	var list []Advice
 	z.findLocations()
 	if l := z.locations; l != nil && l.Count > 0 {
-		list = append(list, Advice{l.Bytes + l.Relocations + l.Names, "at most", fmt.Sprintf("%s panic locations", thousands(l.Count)), `leanlink.toml: trim.panic = "location" (panics then do not say where)`, true})
+		list = append(list, Advice{l.Bytes + l.Relocations + l.Names, "at most", fmt.Sprintf("%s panic locations", thousands(l.Count)), `leanlink.toml: trim.panic = "location" (panics then do not say where)`, true, "trim.panic"})
 	}
 	if z.Report == nil {
 		return list
@@ -150,7 +184,7 @@ func (z *Sizes) adviseOfPanics() []Advice {
 	for k := range panicParts {
 		if p := &panicParts[k]; p.key == "backtrace" {
 			if n := z.retainedBy(g, p); n > 0 {
-				list = append(list, Advice{n, "at most", "the backtrace symbolizer, with all that nothing else needs", `leanlink.toml: trim.backtrace = "addresses" (backtraces then have no names)`, true})
+				list = append(list, Advice{n, "at most", "the backtrace symbolizer, with all that nothing else needs", `leanlink.toml: trim.backtrace = "addresses" (backtraces then have no names)`, true, "trim.backtrace"})
 			}
 		}
 	}
@@ -211,9 +245,10 @@ func (z *Sizes) packedRelocations() (now, packed uint64) {
 	return now, packed
 }
 
-// AdviceTable shows advice, the most valuable first.
-func AdviceTable(list []Advice) *Table {
-	t := &Table{Key: "advice", Title: "What would make it smaller", Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"how", "", ColumnText}, {"loaded", "in", ColumnText}, {"what", "what", ColumnName}, {"line", "how to", ColumnName}}}
+// AdviceTable shows advice, the most valuable first; measured says that what
+// only a build can tell is among it.
+func AdviceTable(list []Advice, measured bool) *Table {
+	t := &Table{Key: "advice", Title: "What would make it smaller", Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"how", "", ColumnText}, {"loaded", "in", ColumnText}, {"what", "what", ColumnProse}, {"line", "how to", ColumnBelow}}}
 	for _, a := range list {
 		in := "file"
 		if a.Loaded {
@@ -221,6 +256,9 @@ func AdviceTable(list []Advice) *Table {
 		}
 		t.add(a.Bytes, a.How, in, a.What, a.Line)
 	}
-	t.note("Computed from this very build. Savings overlap. What only a build can tell (LTO, codegen-units, opt-level) is measured by advise --measure.")
+	t.note("Computed from this very build. Savings overlap.")
+	if !measured {
+		t.note("What only a build can tell (LTO, codegen-units, opt-level, panic) is measured by advise --measure.")
+	}
 	return t
 }

@@ -126,7 +126,7 @@ func Diff(old, z *Sizes, o *ViewOptions) []*Table {
 }
 
 func diffTable(key, title string, name Column, isFunction bool) *Table {
-	t := &Table{Key: key, Title: title, Columns: []Column{{"change", "change", ColumnChange}, {"relative", "%", ColumnShare}, {"old", "old", ColumnBytes}, {"new", "new", ColumnBytes}}}
+	t := &Table{Key: key, Title: title, Columns: []Column{{"change", "change", ColumnChange}, {"relative", "%", ColumnShare}, {"old", "old", ColumnBytes}, {"new", "new", ColumnBytes}}, Spare: []string{"old"}}
 	if isFunction {
 		t.Columns = append(t.Columns, Column{"copies", "", ColumnText}, Column{"crate", "crate", ColumnText})
 	}

@@ -308,7 +308,7 @@ func (z *Sizes) Why(symbol string, o *ViewOptions) ([]*Table, error) {
 	}
 	last := steps[len(steps)-1]
 	t := &Table{Key: "path", Title: "What keeps " + z.sectionTitle(last.as, o) + " alive",
-		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"kind", "is", ColumnText}, {"crate", "crate", ColumnText}, {"how", "", ColumnText}, {"name", "name", ColumnName}}}
+		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"kind", "is", ColumnText}, {"crate", "crate", ColumnText}, {"how", "", ColumnProse}, {"name", "name", ColumnName}}, Spare: []string{"kind"}}
 	for k, st := range steps {
 		how := "refers to"
 		if k == 0 {
@@ -396,7 +396,7 @@ func (z *Sizes) Retained(o *ViewOptions) ([]*Table, error) {
 	}
 	t := &Table{Key: "retained", Title: "What would go if this went",
 		Columns: []Column{{"retained", "goes with it", ColumnBytes}, {"share", "% of all", ColumnShare}, {"bytes", "itself", ColumnBytes}, {"parts", "parts", ColumnCount}, {"kind", "is", ColumnText},
-			{"crate", "crate", ColumnText}, {"name", "name", ColumnName}}}
+			{"crate", "crate", ColumnText}, {"name", "name", ColumnName}}, Spare: []string{"kind", "share", "parts"}}
 	nodes := slices.Clone(order)
 	slices.SortStableFunc(nodes, func(a, b SectionIndex) int {
 		switch {

@@ -127,7 +127,8 @@ func (z *Sizes) groupName(g *group, o *ViewOptions) string {
 func (z *Sizes) Dup(o *ViewOptions) []*Table {
 	t := &Table{Key: "duplicates", Title: "Identical bodies",
 		Columns: []Column{{"copies", "copies", ColumnCount}, {"left", "left", ColumnCount}, {"each", "bytes each", ColumnBytes}, {"saved", "saved", ColumnBytes}, {"more", "still double", ColumnBytes},
-			{"kind", "is", ColumnText}, {"fate", "folded or why not", ColumnName}, {"crates", "made for", ColumnName}, {"name", "name", ColumnName}}}
+			{"kind", "is", ColumnText}, {"fate", "folded or why not", ColumnName}, {"crates", "made for", ColumnName}, {"name", "name", ColumnName}},
+		Spare: []string{"left", "more", "crates"}}
 	groups := z.groupsOf(func(s *Section) uint32 { return s.Class }, o)
 	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Or(cmp.Compare(b.saved()+b.more(), a.saved()+a.more())) })
 	var saved, more uint64
@@ -165,7 +166,7 @@ func fixEach(t *Table, key string) {
 func (z *Sizes) Near(o *ViewOptions) []*Table {
 	t := &Table{Key: "near", Title: "Bodies that are the same but for a constant or a callee",
 		Columns: []Column{{"copies", "bodies", ColumnCount}, {"each", "bytes each", ColumnBytes}, {"bytes", "bytes in all", ColumnBytes}, {"more", "one would save", ColumnBytes},
-			{"kind", "is", ColumnText}, {"crates", "made for", ColumnName}, {"name", "for example", ColumnName}}}
+			{"kind", "is", ColumnText}, {"crates", "made for", ColumnName}, {"name", "for example", ColumnName}}, Spare: []string{"bytes", "crates"}}
 	near := z.nearGroups(o)
 	var more uint64
 	for n, g := range near {
@@ -189,7 +190,8 @@ func (z *Sizes) Near(o *ViewOptions) []*Table {
 // each generic function costs in machine code.
 func (z *Sizes) Generics(o *ViewOptions) []*Table {
 	t := &Table{Key: "generics", Title: fmt.Sprintf("Functions of %s without their generic arguments", z.File()),
-		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"of_code", "% of code", ColumnShare}, {"cumulative", "% so far", ColumnShare}, {"copies", "copies", ColumnCount}}}
+		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"of_code", "% of code", ColumnShare}, {"cumulative", "% so far", ColumnShare}, {"copies", "copies", ColumnCount}},
+		Spare:   []string{"of_code", "crates", "cumulative"}}
 	if z.Report != nil {
 		t.Columns = append(t.Columns, Column{"folded", "folded", ColumnCount}, Column{"saved", "saved", ColumnBytes}, Column{"crates", "asked for by", ColumnName})
 	}
@@ -289,7 +291,7 @@ func (z *Sizes) Generics(o *ViewOptions) []*Table {
 func (z *Sizes) Dropped(o *ViewOptions) []*Table {
 	r := z.Report
 	t := &Table{Key: "dropped", Title: "What nothing reaches",
-		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"kind", "is", ColumnText}, {"crate", "crate", ColumnText}, {"reason", "why", ColumnName}, {"name", "name", ColumnName}}}
+		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"kind", "is", ColumnText}, {"crate", "crate", ColumnText}, {"reason", "why", ColumnName}, {"name", "name", ColumnName}}, Spare: []string{"kind"}}
 	byCrate := &Table{Key: "dropped_crates", Title: "What nothing reaches, by crate",
 		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"sections", "sections", ColumnCount}, {"name", "crate", ColumnName}}}
 	type sums struct{ bytes, count uint64 }

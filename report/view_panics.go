@@ -35,7 +35,7 @@ var panicParts = []panicPart{
 // landing pads, each exactly as the file has it.
 func (z *Sizes) Panics(o *ViewOptions) []*Table {
 	t := &Table{Key: "panics", Title: fmt.Sprintf("What panics cost in %s", z.File()),
-		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"share", "% of loaded", ColumnShare}, {"count", "count", ColumnCount}, {"alone", "goes with it", ColumnBytes}, {"name", "what", ColumnName}}}
+		Columns: []Column{{"bytes", "bytes", ColumnBytes}, {"share", "% of loaded", ColumnShare}, {"count", "count", ColumnCount}, {"alone", "goes with it", ColumnBytes}, {"name", "what", ColumnProse}}, Spare: []string{"share"}}
 	loaded := z.LoadSize
 	if loaded == 0 {
 		loaded = z.FileSize

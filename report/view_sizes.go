@@ -47,7 +47,7 @@ type Item struct {
 	Crate   string       // whose source it comes from; "" for what is no crate's
 	For     string       // the crate whose compilation made it: who asked for a generic function
 	What    string       // for what has neither symbol nor crate: "merged strings", …
-	addr    uint64       // in memory; 0 if unknown
+	Addr    uint64       // in memory; 0 if unknown. Of several runs without a name, where the first begins
 }
 
 // NewSizes joins a file and the report of its link. Either may be nil, not
@@ -201,7 +201,7 @@ func holdsContents(l Label) bool {
 func (z *Sizes) rangeItems(r *Range, place *placement) []Item {
 	whole := Item{Bytes: r.File, Memory: r.VM, Label: r.Label, Section: r.Section, Of: None, Symbol: r.Symbol}
 	if r.VM > 0 {
-		whole.addr = r.Addr
+		whole.Addr = r.Addr
 	}
 	if place == nil || r.VM == 0 || r.File != 0 && r.File != r.VM {
 		return []Item{whole}
@@ -223,7 +223,7 @@ func (z *Sizes) rangeItems(r *Range, place *placement) []Item {
 		part.Memory = min(until, end) - at
 		part.Bytes = min(part.Memory, whole.Bytes)
 		part.Of = of
-		part.addr = at
+		part.Addr = at
 		items = append(items, part)
 		at += part.Memory
 	}

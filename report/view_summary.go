@@ -90,7 +90,8 @@ func (z *Sizes) warnStripped(t *Table) {
 // Top lists functions, the largest first.
 func (z *Sizes) Top(o *ViewOptions) []*Table {
 	t := &Table{Key: "functions", Title: fmt.Sprintf("Largest functions of %s", z.File()),
-		Columns: []Column{{"share", "% of file", ColumnShare}, {"of_code", "% of code", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"crate", "crate", ColumnText}, {"asked_by", "asked by", ColumnText}, {"name", "name", ColumnName}}}
+		Columns: []Column{{"share", "% of file", ColumnShare}, {"of_code", "% of code", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"crate", "crate", ColumnText}, {"asked_by", "asked by", ColumnText}, {"name", "name", ColumnName}},
+		Spare:   []string{"asked_by", "share"}}
 	wanted := func(l Label) bool { return l == LabelCode || l == LabelPLT }
 	if o.Data {
 		t.Key, t.Title = "data", fmt.Sprintf("Largest constants and statics of %s", z.File())
@@ -174,7 +175,7 @@ func (z *Sizes) sort(t *Table, o *ViewOptions) {
 func (z *Sizes) Crates(o *ViewOptions) []*Table {
 	t := &Table{Key: "crates", Title: fmt.Sprintf("Crates of %s", z.File()),
 		Columns: []Column{{"share", "% of file", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"code", "code", ColumnBytes}, {"data", "data", ColumnBytes},
-			{"unwind", "unwind", ColumnBytes}, {"tables", "tables", ColumnBytes}}}
+			{"unwind", "unwind", ColumnBytes}, {"tables", "tables", ColumnBytes}}, Spare: []string{"share", "unwind", "tables"}}
 	if z.Report != nil {
 		t.Columns = append(t.Columns, Column{"folded", "folded", ColumnBytes})
 	}
@@ -265,7 +266,7 @@ func sortedNames[V any](m map[string]V) []string {
 // SectionsView lists the file's sections, and what lies outside of them.
 func (z *Sizes) SectionsView(o *ViewOptions) []*Table {
 	t := &Table{Key: "sections", Title: fmt.Sprintf("Sections of %s", z.File()),
-		Columns: []Column{{"share", "% of file", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"memory", "in memory", ColumnBytes}, {"address", "address", ColumnHex}, {"is", "is", ColumnText}, {"name", "section", ColumnName}}}
+		Columns: []Column{{"share", "% of file", ColumnShare}, {"bytes", "bytes", ColumnBytes}, {"memory", "in memory", ColumnBytes}, {"address", "address", ColumnHex}, {"is", "is", ColumnText}, {"name", "section", ColumnName}}, Spare: []string{"address"}}
 	type sums struct {
 		file, vm, addr uint64
 		label          Label
@@ -282,8 +283,8 @@ func (z *Sizes) SectionsView(o *ViewOptions) []*Table {
 		}
 		s.file += it.Bytes
 		s.vm += it.Memory
-		if it.addr != 0 && (s.addr == 0 || it.addr < s.addr) {
-			s.addr = it.addr
+		if it.Addr != 0 && (s.addr == 0 || it.Addr < s.addr) {
+			s.addr = it.Addr
 		}
 		if s.parts == nil {
 			s.parts = make(map[Label]uint64)

@@ -16,6 +16,7 @@ type Table struct {
 	Columns []Column
 	Rows    []Row
 	Notes   []string // sentences below it
+	Spare   []string // keys of columns that a narrow terminal does without, the first to go first
 }
 
 // Row is one row: its cells, indexed as Table.Columns.
@@ -48,6 +49,8 @@ const (
 	ColumnChange                   // int64, bytes more (or less)
 	ColumnShare                    // float64, 1 is the whole
 	ColumnHex                      // uint64, an address
+	ColumnProse                    // string of words: goes on in the next line where the terminal is narrow
+	ColumnBelow                    // string to be copied: for people, on a line of its own below the row
 )
 
 // Column is one column.
@@ -155,7 +158,7 @@ func sumRows(columns []Column, rows []Row, name string) Row {
 				x += v
 			}
 			sum.Cells[c] = x
-		case ColumnName:
+		case ColumnName, ColumnProse:
 			named = c
 		case ColumnText:
 			if named < 0 || columns[named].Kind == ColumnText {

@@ -23,11 +23,11 @@ func (z *Sizes) attributeTables(path string) error {
 	}
 	t := tableOwners{z: z, crates: crates}
 	for i := range z.Items {
-		if it := &z.Items[i]; it.addr != 0 && it.Memory > 0 && it.Crate != "" {
+		if it := &z.Items[i]; it.Addr != 0 && it.Memory > 0 && it.Crate != "" {
 			t.places = append(t.places, it)
 		}
 	}
-	slices.SortStableFunc(t.places, func(a, b *Item) int { return cmp.Compare(a.addr, b.addr) })
+	slices.SortStableFunc(t.places, func(a, b *Item) int { return cmp.Compare(a.Addr, b.Addr) })
 	shares := make(map[int32]map[crateShare]uint64)
 	for i, s := range f.Sections {
 		switch {
@@ -92,11 +92,11 @@ type tableOwners struct {
 }
 
 func (t *tableOwners) at(addr uint64) (crateShare, bool) {
-	n, found := slices.BinarySearchFunc(t.places, addr, func(it *Item, addr uint64) int { return cmp.Compare(it.addr, addr) })
+	n, found := slices.BinarySearchFunc(t.places, addr, func(it *Item, addr uint64) int { return cmp.Compare(it.Addr, addr) })
 	if !found {
 		n--
 	}
-	if n < 0 || addr-t.places[n].addr >= t.places[n].Memory {
+	if n < 0 || addr-t.places[n].Addr >= t.places[n].Memory {
 		return crateShare{}, false
 	}
 	return crateShare{t.places[n].Crate, t.places[n].For}, true

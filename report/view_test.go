@@ -145,7 +145,7 @@ func allViews(z *Sizes, o *ViewOptions) map[string]func() ([]*Table, error) {
 			}
 			return Diff(old, z, o), nil
 		},
-		"advise": func() ([]*Table, error) { return []*Table{AdviceTable(z.Advise(nil))}, nil },
+		"advise": func() ([]*Table, error) { return []*Table{AdviceTable(z.Advise(AdviceState{}), false)}, nil },
 		"regions": func() ([]*Table, error) {
 			return []*Table{RegionsTable([]Region{{"FLASH", 0x08000000, 0x40000, 38976}, {"RAM", 0x20000000, 0x1000, 0}})}, nil
 		},

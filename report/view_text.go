@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,6 +21,7 @@ const (
 	ansiDim   = "\x1b[2m"
 	ansiRed   = "\x1b[31m"
 	ansiGreen = "\x1b[32m"
+	ansiCyan  = "\x1b[36m"
 	ansiReset = "\x1b[0m"
 )
 
@@ -45,92 +47,183 @@ func (t *Table) writeText(b *bufio.Writer, style TextStyle) {
 	if t.Title != "" {
 		fmt.Fprintf(b, "%s\n", paint(t.Title, ansiBold))
 	}
+	var spared []string
 	if len(t.Rows) > 0 {
-		cells := make([][]string, len(t.Rows))
-		widths := make([]int, len(t.Columns))
-		for c, col := range t.Columns {
-			widths[c] = utf8.RuneCountInString(col.Title)
-		}
-		for i, row := range t.Rows {
-			cells[i] = make([]string, len(t.Columns))
-			for c, col := range t.Columns {
-				cells[i][c] = cellText(row.Cells[c], col.Kind)
-				widths[c] = max(widths[c], utf8.RuneCountInString(cells[i][c]))
-			}
-		}
-		t.narrow(widths, style.Width)
-		line := func(cell func(c int) (string, string)) {
-			var s strings.Builder
-			pad := 0 // blanks that are written only if something follows
-			for c, col := range t.Columns {
-				text, code := cell(c)
-				text = shorten(text, widths[c])
-				fill := widths[c] - utf8.RuneCountInString(text)
-				if c > 0 {
-					pad += 2
-				}
-				if !col.isText() {
-					pad += fill
-				}
-				if text != "" {
-					s.WriteString(strings.Repeat(" ", pad))
-					s.WriteString(paint(text, code))
-					pad = 0
-				}
-				if col.isText() {
-					pad += fill
-				}
-			}
-			b.WriteString(s.String())
-			b.WriteByte('\n')
-		}
-		line(func(c int) (string, string) { return t.Columns[c].Title, ansiDim })
-		for i, row := range t.Rows {
-			line(func(c int) (string, string) {
-				code := ""
-				switch {
-				case row.Kind == RowTotal:
-					code = ansiBold
-				case row.Kind == RowRest:
-					code = ansiDim
-				}
-				if v, ok := row.Cells[c].(int64); ok && t.Columns[c].Kind == ColumnChange && v != 0 {
-					code = ansiRed
-					if v < 0 {
-						code = ansiGreen
-					}
-				}
-				return cells[i][c], code
-			})
-		}
+		spared = t.writeRows(b, style, paint)
 	}
-	for _, n := range t.Notes {
-		fmt.Fprintf(b, "%s\n", paint(n, ansiDim))
+	notes := t.Notes
+	if len(spared) > 0 {
+		notes = append([]string{"Without " + strings.Join(spared, ", ") + " here; -w shows all."}, notes...)
+	}
+	for _, n := range notes {
+		lines := []string{n}
+		if style.Width > 0 {
+			lines = wrap(n, style.Width)
+		}
+		for _, l := range lines {
+			fmt.Fprintf(b, "%s\n", paint(l, ansiDim))
+		}
 	}
 }
 
-func (c *Column) isText() bool { return c.Kind == ColumnText || c.Kind == ColumnName }
+// writeRows writes the rows under their columns and returns the titles of the
+// columns for which there was no room.
+func (t *Table) writeRows(b *bufio.Writer, style TextStyle, paint func(text, code string) string) (spared []string) {
+	cells := make([][]string, len(t.Rows))
+	widths := make([]int, len(t.Columns))
+	for i, row := range t.Rows {
+		cells[i] = make([]string, len(t.Columns))
+		for c, col := range t.Columns {
+			cells[i][c] = cellText(row.Cells[c], col.Kind)
+			widths[c] = max(widths[c], utf8.RuneCountInString(cells[i][c]))
+		}
+	}
+	var columns []int // that are shown, indices into t.Columns
+	for c, col := range t.Columns {
+		if col.Kind == ColumnBelow || col.isText() && widths[c] == 0 {
+			continue
+		}
+		columns = append(columns, c)
+		widths[c] = max(widths[c], utf8.RuneCountInString(col.Title))
+	}
+	if style.Width > 0 {
+		columns, spared = t.spare(columns, widths, style.Width)
+		t.narrow(columns, widths, style.Width)
+	}
+	line := func(cell func(c int) (string, string)) {
+		var s strings.Builder
+		pad := 0 // blanks that are written only if something follows
+		for k, c := range columns {
+			text, code := cell(c)
+			fill := widths[c] - utf8.RuneCountInString(text)
+			if k > 0 {
+				pad += 2
+			}
+			if !t.Columns[c].isText() {
+				pad += fill
+			}
+			if text != "" {
+				s.WriteString(strings.Repeat(" ", pad))
+				s.WriteString(paint(text, code))
+				pad = 0
+			}
+			if t.Columns[c].isText() {
+				pad += fill
+			}
+		}
+		b.WriteString(s.String())
+		b.WriteByte('\n')
+	}
+	line(func(c int) (string, string) { return t.Columns[c].Title, ansiDim })
+	for i, row := range t.Rows {
+		code := ""
+		switch row.Kind {
+		case RowTotal:
+			code = ansiBold
+		case RowRest:
+			code = ansiDim
+		}
+		lines := make([][]string, len(t.Columns))
+		most := 1
+		for _, c := range columns {
+			lines[c] = []string{shorten(cells[i][c], widths[c])}
+			if t.Columns[c].Kind == ColumnProse {
+				lines[c] = wrap(cells[i][c], widths[c])
+				most = max(most, len(lines[c]))
+			}
+		}
+		for n := range most {
+			line(func(c int) (string, string) {
+				if n >= len(lines[c]) {
+					return "", ""
+				}
+				if v, ok := row.Cells[c].(int64); ok && t.Columns[c].Kind == ColumnChange && v != 0 {
+					if v < 0 {
+						return lines[c][n], ansiGreen
+					}
+					return lines[c][n], ansiRed
+				}
+				return lines[c][n], code
+			})
+		}
+		for c, col := range t.Columns {
+			if col.Kind == ColumnBelow && cells[i][c] != "" {
+				fmt.Fprintf(b, "%s%s\n", strings.Repeat(" ", t.indent(columns, widths)), paint("→ "+cells[i][c], ansiCyan))
+			}
+		}
+	}
+	return spared
+}
+
+// indent is the column in which lines below a row begin: under the first of
+// its long texts.
+func (t *Table) indent(columns, widths []int) int {
+	n := 0
+	for _, c := range columns {
+		if k := t.Columns[c].Kind; k == ColumnProse || k == ColumnName {
+			break
+		}
+		n += widths[c] + 2
+	}
+	return n
+}
+
+func (c *Column) isText() bool {
+	return c.Kind == ColumnText || c.Kind == ColumnName || c.Kind == ColumnProse || c.Kind == ColumnBelow
+}
+
+// roomForName is the width below which a name says too little, so that other
+// columns go first.
+const roomForName = 40
+
+// spare leaves columns out until there is room for the name.
+func (t *Table) spare(columns, widths []int, width int) (left []int, titles []string) {
+	for _, key := range t.Spare {
+		need := 2 * (len(columns) - 1)
+		for _, c := range columns {
+			switch t.Columns[c].Kind {
+			case ColumnName, ColumnProse:
+				if t.isName(c) {
+					need += min(widths[c], roomForName)
+				} else {
+					need += min(widths[c], leastText)
+				}
+			default:
+				need += widths[c]
+			}
+		}
+		if need <= width {
+			break
+		}
+		c := t.column(key)
+		if k := slices.Index(columns, c); k >= 0 {
+			columns = slices.Delete(slices.Clone(columns), k, k+1)
+			titles = append(titles, "\""+t.Columns[c].Title+"\"")
+		}
+	}
+	return columns, titles
+}
+
+// isName says whether a column is the one that rows are known by.
+func (t *Table) isName(c int) bool { return t.Columns[c].Key == "name" || t.Columns[c].Key == "what" }
+
+// leastText is the width that a column of texts keeps.
+const leastText = 16
 
 // narrow takes from the columns of long texts what the lines are wider than the
 // terminal, from the name last, but leaves them enough to be told apart.
-func (t *Table) narrow(widths []int, width int) {
-	if width <= 0 {
-		return
+func (t *Table) narrow(columns, widths []int, width int) {
+	over := 2*(len(columns)-1) - width
+	for _, c := range columns {
+		over += widths[c]
 	}
-	over := 2 * (len(widths) - 1)
-	for _, w := range widths {
-		over += w
-	}
-	over -= width
-	const least = 16
 	for over > 0 {
 		widest := -1
-		for c := range t.Columns {
-			if t.Columns[c].Kind != ColumnName || widths[c] <= least {
+		for _, c := range columns {
+			if k := t.Columns[c].Kind; k != ColumnName && k != ColumnProse || widths[c] <= leastText {
 				continue
 			}
-			isName := t.Columns[c].Key == "name"
-			if widest < 0 || t.Columns[widest].Key == "name" && !isName || !isName && widths[c] > widths[widest] {
+			if widest < 0 || t.isName(widest) && !t.isName(c) || t.isName(c) == t.isName(widest) && widths[c] > widths[widest] {
 				widest = c
 			}
 		}
@@ -142,8 +235,27 @@ func (t *Table) narrow(widths []int, width int) {
 	}
 }
 
+// wrap breaks a text into lines between words. A word that is longer than a
+// line has one of its own.
+func wrap(s string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}
+
 // shorten cuts a text to a width, in the middle: a Rust path begins with its
-// crate and ends with its function.
+// crate, which often stands beside it, and ends with its function.
 func shorten(s string, width int) string {
 	n := utf8.RuneCountInString(s)
 	if n <= width {
@@ -151,7 +263,7 @@ func shorten(s string, width int) string {
 	}
 	runes := []rune(s)
 	keep := width - 1
-	head := keep / 2
+	head := keep / 3
 	return string(runes[:head]) + "…" + string(runes[n-(keep-head):])
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"leanlink/linker"
 	"leanlink/report"
@@ -42,6 +43,8 @@ type built struct {
 	Profile string // Cargo's profile
 	Memory  string // the memory.x of the link, "" if there is none
 	Config  *linker.Config
+
+	versions map[string]string // of the crates that were built, by the names of their rlibs
 }
 
 // buildPlan is what is to be built, for one target.
@@ -51,6 +54,7 @@ type buildPlan struct {
 	targetDir string
 	leanlink  string      // path of the linker to name; "" if it is named already
 	real      namedLinker // the linker that Cargo would have used
+	flags     *rustFlags  // rustc's flags, if they name a linker; else nil
 	project   *project
 }
 
@@ -72,6 +76,16 @@ func (s *session) plans(p *project) ([]*buildPlan, error) {
 		}
 		if plan.real, err = s.userLinker(plan.triple); err != nil {
 			return nil, err
+		}
+		flags, err := s.rustFlags(plan.triple)
+		if err != nil {
+			return nil, err
+		}
+		if named := flags.linker(); named.Path != "" {
+			plan.real = named
+			if !s.isLeanlink(named.Path, lean) {
+				plan.flags = flags
+			}
 		}
 		if s.isLeanlink(plan.real.Path, lean) {
 			plan.real = namedLinker{}
@@ -117,7 +131,7 @@ func (s *session) build() ([]*built, error) {
 	}
 	var all []*built
 	for _, plan := range plans {
-		list, err := s.buildOne(plan, nil)
+		list, err := s.buildOne(plan)
 		if err != nil {
 			return nil, err
 		}
@@ -133,8 +147,13 @@ func (s *session) build() ([]*built, error) {
 			}
 		}
 		if again {
-			if list, err = s.buildOne(plan, nil); err != nil {
+			if list, err = s.buildOne(plan); err != nil {
 				return nil, err
+			}
+			for _, b := range list {
+				if b.Report == "" && b.Why == whyStale {
+					b.Why = "leanlink wrote none; cargo size-report doctor may say why"
+				}
 			}
 		}
 		all = append(all, list...)
@@ -162,16 +181,15 @@ func (s *session) cargoArgs(plan *buildPlan) []string {
 	return args
 }
 
-// buildOne runs cargo build for one target, with more variables.
-func (s *session) buildOne(plan *buildPlan, vars []string) ([]*built, error) {
+// buildOne runs cargo build for one target.
+func (s *session) buildOne(plan *buildPlan) ([]*built, error) {
 	cmd := exec.Command(s.cargoPath(), s.cargoArgs(plan)...)
 	env := s.env
 	if plan.real.Path != "" && env.get("LEANLINK_REAL_LINKER") == "" {
 		env = env.with("LEANLINK_REAL_LINKER", plan.real.Path)
 	}
-	for _, v := range vars {
-		name, value, _ := strings.Cut(v, "=")
-		env = env.with(name, value)
+	if plan.flags != nil {
+		env = env.with(plan.flags.withLinker(plan.leanlink))
 	}
 	cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stderr = env, s.dir, os.Stdin, s.stderr
 	out, err := cmd.StdoutPipe()
@@ -181,6 +199,7 @@ func (s *session) buildOne(plan *buildPlan, vars []string) ([]*built, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.cargoPath(), err)
 	}
+	start := time.Now()
 	messages, readErr := readMessages(bufio.NewReaderSize(out, 1<<16))
 	if err := cmd.Wait(); err != nil {
 		return nil, cargoFailure(s.cargoPath(), err)
@@ -188,16 +207,24 @@ func (s *session) buildOne(plan *buildPlan, vars []string) ([]*built, error) {
 	if readErr != nil {
 		return nil, fmt.Errorf("reading what cargo build says: %w", readErr)
 	}
+	s.noteBuildTime(plan, messages, time.Since(start))
 	var list []*built
 	var folders []string
+	versions := make(map[string]string)
 	for _, m := range messages {
 		folders = append(folders, m.Paths...)
+		for _, f := range m.Filenames {
+			if _, version, ok := strings.Cut(m.Package, "#"); ok && strings.HasSuffix(f, ".rlib") {
+				versions[filepath.Base(f)] = version[strings.LastIndexByte(version, '@')+1:]
+			}
+		}
 	}
 	for _, m := range messages {
 		b := m.linked()
 		if b == nil {
 			continue
 		}
+		b.versions = versions
 		if err := s.locate(b, plan, env); err != nil {
 			return nil, err
 		}
@@ -209,9 +236,23 @@ func (s *session) buildOne(plan *buildPlan, vars []string) ([]*built, error) {
 	return list, nil
 }
 
+// noteBuildTime keeps how long a build from nothing took, for the estimate of
+// advise --measure.
+func (s *session) noteBuildTime(plan *buildPlan, messages []message, took time.Duration) {
+	if plan.leanlink == "" || slices.ContainsFunc(messages, func(m message) bool { return m.Fresh }) {
+		return
+	}
+	times := readTimes(plan.targetDir)
+	if name := s.profileName(); took > times[name] {
+		times[name] = took
+		writeTimes(plan.targetDir, times)
+	}
+}
+
 // message is a line of cargo build --message-format=json.
 type message struct {
 	Reason   string `json:"reason"`
+	Package  string `json:"package_id"` // registry+https://…#name@1.2.3, path+file:///…/name#1.2.3
 	Manifest string `json:"manifest_path"`
 	Target   struct {
 		Name  string   `json:"name"`
@@ -221,6 +262,7 @@ type message struct {
 	Profile struct {
 		Test bool `json:"test"`
 	} `json:"profile"`
+	Fresh      bool     `json:"fresh"` // it was there already
 	Executable string   `json:"executable"`
 	Paths      []string `json:"linked_paths"` // of a build script's message
 	Filenames  []string `json:"filenames"`
@@ -285,9 +327,8 @@ func (s *session) locate(b *built, plan *buildPlan, env environ) error {
 		return err
 	}
 	b.Hashed = hashed
-	vars := env.with("CARGO_MANIFEST_DIR", b.Package).with("CARGO_PRIMARY_PACKAGE", "1")
 	cl := &linker.CommandLine{Output: hashed, Dir: plan.project.Root}
-	cfg, err := linker.LoadConfig(cl, &linker.Environment{Vars: vars, Dir: plan.project.Root})
+	cfg, err := linkConfig(cl, env, plan.triple, b.Package)
 	if err != nil {
 		return err
 	}
@@ -311,7 +352,7 @@ func (s *session) locate(b *built, plan *buildPlan, env environ) error {
 	}
 	if stale, err := report.Stale(r, hashed); err != nil {
 		return err
-	} else if stale || !sameSettings(r, cfg, path) {
+	} else if stale || r.Stamp != cfg.Stamp() || !s.newerThanSettings(path, cfg.Files) {
 		b.Why = whyStale
 		return nil
 	}
@@ -319,17 +360,22 @@ func (s *session) locate(b *built, plan *buildPlan, env environ) error {
 	return nil
 }
 
-// sameSettings says whether a report is of a link with these settings: made by
-// this version, after the files with settings were last changed.
-func sameSettings(r *report.Report, cfg *linker.Config, path string) bool {
-	if r.Tool != "leanlink "+linker.Version || r.Modes.Fold != cfg.Fold || !slices.Equal(r.Modes.Keep, cfg.Keep) || cfg.Trims() != (len(r.Modes.Trims) > 0) {
-		return false
-	}
+// linkConfig is the configuration of leanlink that a link will find, of which
+// Cargo's part is known: its variables, and what rustc's paths say of the target.
+func linkConfig(cl *linker.CommandLine, env environ, triple, pkg string) (*linker.Config, error) {
+	vars := env.with("CARGO_MANIFEST_DIR", pkg).with("CARGO_PRIMARY_PACKAGE", "1").with("CARGO_BUILD_TARGET", triple)
+	return linker.LoadConfig(cl, &linker.Environment{Vars: vars, Dir: cl.Dir})
+}
+
+// newerThanSettings says whether a report was made after the files with
+// settings, leanlink's and Cargo's, were last changed. Its stamp does not tell
+// which linker linked.
+func (s *session) newerThanSettings(path string, files []string) bool {
 	made, err := os.Stat(path)
 	if err != nil {
 		return false
 	}
-	for _, f := range cfg.Files {
+	for _, f := range append(s.cargoConfigFiles(), files...) {
 		if info, err := os.Stat(f); err == nil && info.ModTime().After(made.ModTime()) {
 			return false
 		}

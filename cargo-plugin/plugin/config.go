@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,7 +174,7 @@ func (s *session) userLinker(triple string) (namedLinker, error) {
 			}
 		}
 	}
-	variable := "CARGO_TARGET_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(triple)) + "_LINKER"
+	variable := targetVariable(triple, "LINKER")
 	if v := s.env.get(variable); v != "" {
 		return resolve(cargoConfig{name: variable, base: s.dir}, v), nil
 	}
@@ -182,28 +183,44 @@ func (s *session) userLinker(triple string) (namedLinker, error) {
 			return resolve(c, v), nil
 		}
 	}
+	fitting, err := s.cfgTables(configs, triple, "linker")
+	if err != nil || len(fitting) == 0 {
+		return namedLinker{}, err
+	}
+	v, _ := fitting[0].root["linker"].(string)
+	return resolve(fitting[0], v), nil
+}
+
+// cfgTables returns the tables target.'cfg(…)' that fit a target and have a
+// key, the strongest first.
+func (s *session) cfgTables(configs []cargoConfig, triple, key string) ([]cargoConfig, error) {
+	var fitting []cargoConfig
 	var facts []string // rustc --print cfg, asked for when needed
 	for _, c := range configs {
 		targets, _ := c.root["target"].(map[string]any)
-		for key := range targets {
-			table, _ := targets[key].(map[string]any)
-			v, _ := table["linker"].(string)
-			if v == "" || !strings.HasPrefix(key, "cfg(") {
+		for _, expr := range slices.Sorted(maps.Keys(targets)) {
+			table, _ := targets[expr].(map[string]any)
+			if table[key] == nil || !strings.HasPrefix(expr, "cfg(") {
 				continue
 			}
 			if facts == nil {
 				out, err := s.rustc("--print", "cfg", "--target", triple)
 				if err != nil {
-					return namedLinker{}, err
+					return nil, err
 				}
 				facts = strings.Split(strings.TrimSpace(out), "\n")
 			}
-			if cfgHolds(key, facts) {
-				return resolve(c, v), nil
+			if cfgHolds(expr, facts) {
+				fitting = append(fitting, cargoConfig{c.name, c.base, table})
 			}
 		}
 	}
-	return namedLinker{}, nil
+	return fitting, nil
+}
+
+// targetVariable is the variable that stands for target.TRIPLE.KEY.
+func targetVariable(triple, key string) string {
+	return "CARGO_TARGET_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(triple)) + "_" + key
 }
 
 // linkerOf returns target.TRIPLE.linker of one place.

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"bytes"
-	"debug/elf"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -468,100 +467,4 @@ func TestTomlEdits(t *testing.T) {
 	if _, err := tomlSet("[target]\nt-x = { ar = \"y\" }\n", "t-x", "linker", "leanlink"); err == nil || !strings.HasSuffix(err.Error(), "set it to \"leanlink\" by hand") {
 		t.Errorf("an inline table without the key: %v", err)
 	}
-}
-
-// TestCratesAgreeWithNM compares crates with an independent sum, on a small
-// program and on the one that LEANLINK_REPORT names.
-func TestCratesAgreeWithNM(t *testing.T) {
-	c := newCrate(t)
-	if _, err := exec.LookPath("nm"); err != nil {
-		t.Skip("nm is not installed")
-	}
-	c.run(0, "--release", "-q")
-	found, err := filepath.Glob(filepath.Join(c.dir, "target/size-report/release/deps/my_hello-*"+report.Suffix))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("reports: %v, %v", found, err)
-	}
-	if path := os.Getenv("LEANLINK_REPORT"); path != "" {
-		found = append(found, path)
-	}
-	for _, path := range found {
-		z, err := report.Open(path, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkAgainstNM(t, z)
-	}
-}
-
-// checkAgainstNM compares the code of each crate with what nm -S tells of it.
-func checkAgainstNM(t *testing.T, z *report.Sizes) {
-	t.Helper()
-	out, err := exec.Command("nm", "-S", "--defined-only", z.Path).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := elf.Open(z.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	text := f.Section(".text")
-	crates := z.Report.Crates()
-	type place struct{ addr, size uint64 }
-	seen := make(map[place]bool)
-	nm := make(map[string]uint64)
-	for _, line := range strings.Split(string(out), "\n") {
-		fields := strings.Fields(line)
-		if len(fields) != 4 || !strings.ContainsAny(fields[2], "tTwW") {
-			continue
-		}
-		p := place{hexNumber(t, fields[0]), hexNumber(t, fields[1])}
-		if p.addr < text.Addr || p.addr >= text.Addr+text.Size || seen[p] {
-			continue
-		}
-		seen[p] = true
-		crate, _ := crates.Of(fields[3])
-		nm[crate] += p.size
-	}
-	ours := make(map[string]uint64)
-	var named uint64
-	for i := range z.Items {
-		if it := &z.Items[i]; it.Label == report.LabelCode && z.Sections[it.Section] == ".text" {
-			crate := ""
-			if it.Symbol != "" {
-				crate, _ = crates.Of(it.Symbol)
-			}
-			ours[crate] += it.Bytes
-			named += it.Bytes
-		}
-	}
-	var all, differ uint64
-	for crate, n := range nm {
-		all += n
-		if crate != "" {
-			differ += max(n, ours[crate]) - min(n, ours[crate])
-		}
-	}
-	// A folded function has several names, of several crates, perhaps: nm's
-	// order and ours may choose different ones.
-	if differ > all/20 {
-		t.Errorf("crates differ from nm -S by %d of %d bytes: %v, nm has %v", differ, all, ours, nm)
-	}
-	if named < all-all/100 {
-		t.Errorf("%d bytes of code have an owner, nm -S names %d", named, all)
-	}
-}
-
-func hexNumber(t *testing.T, s string) uint64 {
-	t.Helper()
-	var v uint64
-	for _, c := range s {
-		d := strings.IndexRune("0123456789abcdef", c)
-		if d < 0 {
-			t.Fatalf("%q is not hexadecimal", s)
-		}
-		v = v<<4 | uint64(d)
-	}
-	return v
 }

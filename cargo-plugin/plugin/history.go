@@ -273,8 +273,12 @@ func (s *session) writeHTML(subjects []*subject) error {
 		}
 		s.opts.output = filepath.Join(filepath.Dir(sub.built.Path), sub.built.Name+".size-report.html")
 	}
+	advice, err := s.advice(sub, nil)
+	if err != nil {
+		return err
+	}
 	var b bytes.Buffer
-	if err := html.Write(&b, sub.sizes, points); err != nil {
+	if err := html.Write(&b, sub.sizes, advice, points); err != nil {
 		return err
 	}
 	if s.opts.output == "-" {

@@ -194,7 +194,7 @@ func doctor(s *session) error {
 		return err
 	}
 	for _, t := range targets {
-		d.target(tripleName(t), lean)
+		d.target(p, tripleName(t), lean)
 	}
 	d.settings(p)
 	d.reports(p)
@@ -266,16 +266,16 @@ func sameFile(a, b string) bool {
 }
 
 // target checks which linker Cargo uses for a target, and the real one.
-func (d *diagnosis) target(triple, lean string) {
+func (d *diagnosis) target(p *project, triple, lean string) {
 	now, err := d.s.userLinker(triple)
 	if err != nil {
 		d.fail(triple, "%v", err)
 		return
 	}
-	real := now.Path
+	real, from := now.Path, d.s.relative(now.From)
 	if d.s.isLeanlink(now.Path, lean) {
 		d.ok(triple, "leanlink is the linker (%s)", d.s.relative(now.From))
-		real = ""
+		real, from = "", ""
 		if !strings.Contains(now.Path, "/") && d.s.lookPath(now.Path) == "" {
 			d.fail(triple, "%s names %s, which is not on PATH", d.s.relative(now.From), now.Path)
 		}
@@ -286,54 +286,50 @@ func (d *diagnosis) target(triple, lean string) {
 		}
 		d.ok(triple, "the linker is %s; cargo size-report init makes it leanlink, reports work without", named)
 	}
-	if v := d.s.env.get("LEANLINK_REAL_LINKER"); v != "" {
-		real = v
+	cl := &linker.CommandLine{Dir: p.Root}
+	cfg, err := linkConfig(cl, d.s.env, triple, p.Root)
+	switch {
+	case err != nil:
+		return // settings says it
+	case cfg.RealLinker != "" && real == "":
+		real, from = cfg.RealLinker, d.s.relative(cfg.Source("real-linker"))
+	case d.s.env.get("LEANLINK_REAL_LINKER") != "": // goes before Cargo's, too
+		real, from = d.s.env.get("LEANLINK_REAL_LINKER"), "LEANLINK_REAL_LINKER"
 	}
 	if real == "" {
-		real = "cc"
+		real, from = "cc", "rustc's own choice"
 		if isBareMetal(triple) {
-			return // rust-lld, which rustc brings along
+			d.ok(triple, "the real linker is rust-lld, which rustc brings along")
+			d.flags(triple, lean)
+			return
 		}
 	}
 	path := real
 	if !strings.Contains(real, "/") {
 		path = d.s.lookPath(real)
 	}
-	if path == "" || !isExecutable(path) {
-		d.fail(triple, "the real linker %s is not there; install it (cc: gcc or clang), or name another with real-linker in leanlink.toml", real)
+	switch {
+	case path == "" || !isExecutable(path):
+		d.fail(triple, "the real linker %s (%s) is not there; install it (cc: gcc or clang), or name another with real-linker in leanlink.toml", real, from)
+		return
+	case d.s.isLeanlink(path, lean):
+		d.fail(triple, "the real linker (%s) is leanlink itself; name the linker that links", from)
 		return
 	}
-	d.ok(triple, "the real linker is %s", path)
-	d.flags(triple)
+	d.ok(triple, "the real linker is %s (%s)", path, from)
+	d.flags(triple, lean)
 }
 
 // flags checks that no rustc flag names another linker, which would win over
 // linker = "leanlink".
-func (d *diagnosis) flags(triple string) {
-	check := func(where, flags string) {
-		if strings.Contains(flags, "-Clinker=") || strings.Contains(flags, "-C linker=") || strings.Contains(flags, "linker=") && strings.Contains(flags, "-C") && !strings.Contains(flags, "leanlink") {
-			d.fail(triple, "%s names a linker by rustc's -Clinker, which goes before leanlink: %s; move it to real-linker in leanlink.toml", where, flags)
-		}
-	}
-	check("RUSTFLAGS", d.s.env.get("RUSTFLAGS"))
-	configs, err := d.s.readCargoConfigs()
+func (d *diagnosis) flags(triple, lean string) {
+	flags, err := d.s.rustFlags(triple)
 	if err != nil {
 		d.fail(triple, "%v", err)
 		return
 	}
-	for _, c := range configs {
-		for _, at := range [][]string{{"build"}, {"target", triple}} {
-			table := c.root
-			for _, key := range at {
-				table, _ = table[key].(map[string]any)
-			}
-			switch v := table["rustflags"].(type) {
-			case string:
-				check(c.name, v)
-			case []any:
-				check(c.name, strings.Trim(fmt.Sprint(v), "[]"))
-			}
-		}
+	if named := flags.linker(); named.Path != "" && !d.s.isLeanlink(named.Path, lean) {
+		d.warn(triple, "%s names the linker %s by rustc's -Clinker, which goes before linker = \"leanlink\": reports work, other builds are not folded; name it by real-linker in leanlink.toml instead", d.s.relative(named.From), named.Path)
 	}
 }
 

@@ -49,13 +49,20 @@ func (s *session) subjects() ([]*subject, error) {
 }
 
 // open opens a file that the user names: a report, or an ELF file with the
-// report beside it if that is about it.
+// report of its link if that is about it: beside the file, or where Cargo
+// linked it before it made a link to it without the hash.
 func (s *session) open(path string) (*report.Sizes, error) {
 	z, err := report.Open(path, "")
 	if err != nil {
 		return nil, err
 	}
-	if beside := path + report.Suffix; z.Report == nil && fileExists(beside) {
+	beside := path + report.Suffix
+	if z.Report == nil && !fileExists(beside) {
+		if hashed, err := hashedPath(path, []string{filepath.Dir(path)}); err == nil {
+			beside = hashed + report.Suffix
+		}
+	}
+	if z.Report == nil && fileExists(beside) {
 		// A report of another build is passed over: the user asked for the file.
 		if with, err := report.Open(path, beside); err == nil {
 			z = with

@@ -47,14 +47,14 @@ type data struct {
 }
 
 type view struct {
-	Name   string          `json:"name"`
-	Title  string          `json:"title"`
-	Tables json.RawMessage `json:"tables"`
+	Name   string  `json:"name"`
+	Title  string  `json:"title"`
+	Tables []table `json:"tables"`
 }
 
-// Write writes the page of a file. history may be empty; the newest comes
-// last.
-func Write(w io.Writer, z *report.Sizes, history []Point) error {
+// Write writes the page of a file. advice may be nil, history empty; of that
+// the newest comes last.
+func Write(w io.Writer, z *report.Sizes, advice *report.Table, history []Point) error {
 	d := data{Title: z.File(), Size: z.FileSize, Loaded: z.LoadSize, Tree: z.Tree(&report.ViewOptions{}, mostNodes), History: history}
 	for l := range report.NumLabels {
 		d.Labels = append(d.Labels, l.String())
@@ -65,6 +65,9 @@ func Write(w io.Writer, z *report.Sizes, history []Point) error {
 	}
 	if err := d.addViews(z); err != nil {
 		return err
+	}
+	if advice != nil {
+		d.add("advice", "Advice", []*report.Table{advice})
 	}
 	text, err := json.Marshal(d) // escapes <, > and &, so that no name ends the script
 	if err != nil {
@@ -102,10 +105,16 @@ func (d *data) addViews(z *report.Sizes) error {
 	}{
 		{"summary", "Summary", 40, false, plain(z.Summary)},
 		{"functions", "Functions", 500, false, plain(z.Top)},
+		{"constants", "Constants", 300, false, plain(func(o *report.ViewOptions) []*report.Table {
+			data := *o
+			data.Data = true
+			return z.Top(&data)
+		})},
 		{"duplicates", "Duplicates", 300, true, plain(z.Dup)},
-		{"near", "Near duplicates", 150, true, plain(z.Near)},
+		{"near", "Near", 150, true, plain(z.Near)},
 		{"generics", "Generics", 300, false, plain(z.Generics)},
 		{"retained", "Retained", 200, true, z.Retained},
+		{"dropped", "Dropped", 100, true, plain(z.Dropped)},
 		{"panics", "Panics", 0, false, plain(z.Panics)},
 		{"sections", "Sections", 0, false, plain(z.SectionsView)},
 	} {
@@ -119,22 +128,18 @@ func (d *data) addViews(z *report.Sizes) error {
 		if err != nil {
 			return err
 		}
-		var text strings.Builder
-		text.WriteByte('[')
-		for i, t := range tables {
-			if i > 0 {
-				text.WriteByte(',')
-			}
-			b, err := json.Marshal(pageTable(t))
-			if err != nil {
-				return err
-			}
-			text.Write(b)
-		}
-		text.WriteByte(']')
-		d.Views = append(d.Views, view{v.name, v.title, json.RawMessage(text.String())})
+		d.add(v.name, v.title, tables)
 	}
 	return nil
+}
+
+// add adds a view of some tables.
+func (d *data) add(name, title string, tables []*report.Table) {
+	list := make([]table, len(tables))
+	for i, t := range tables {
+		list[i] = pageTable(t)
+	}
+	d.Views = append(d.Views, view{name, title, list})
 }
 
 // table is a report.Table as the page has it.

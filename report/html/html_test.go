@@ -74,7 +74,8 @@ func sample(n int) *report.Sizes {
 func write(t *testing.T, z *report.Sizes, history []Point) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Write(&b, z, history); err != nil {
+	advice := report.AdviceTable(z.Advise(report.AdviceState{}), false)
+	if err := Write(&b, z, advice, history); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -12,7 +12,7 @@
     return e;
   };
   const number = (n) => n.toLocaleString("en-US");
-  const share = (x) => (x !== 0 && Math.abs(x) < 0.0005 ? "<0.1" : (x * 100).toFixed(1)) + "%";
+  const share = (x) => (x < 0 ? "−" : "") + (x !== 0 && Math.abs(x) < 0.0005 ? "<0.1" : (Math.abs(x) * 100).toFixed(1)) + "%";
 
   // What the colours mean: the labels of the report in a few families.
   const families = [
@@ -98,6 +98,9 @@
   const draw = (focus) => {
     const tree = $("tree");
     tree.replaceChildren();
+    crumbs();
+    legend();
+    $("status").textContent = describe2(at);
     const box = tree.getBoundingClientRect();
     let tiles = 0;
     const place = (parent, nodes, x, y, w, h, depth) => layout(nodes, x, y, w, h, (n, left, top, width, height) => {
@@ -118,29 +121,68 @@
         gone.style.height = (100 * (n.b - n.a)) / size(n) + "%";
         e.append(gone);
       }
-      if (width > 34 && height > 16) {
-        if (height > 48 && width > 70) e.classList.add("tall");
-        const text = make("span");
-        // A path may break between its parts, not within a word.
-        shortName(n, width).split("::").forEach((part, i) => text.append(...(i ? ["::", make("wbr"), part] : [part])));
-        if (width > 90) text.append(make("small", "", number(size(n))));
-        e.append(text);
+      const text = make("span");
+      if (inner) {
+        const bytes = number(size(n));
+        const name = fit(label(n), width - 12);
+        text.append(name);
+        if (textWidth(name + "  " + bytes) < width - 12) text.append(make("small", "", bytes));
+      } else {
+        const lines = labelLines(n, width - 12, Math.floor((height - 6) / lineHeight));
+        lines.forEach((line, i) => text.append(...(i ? [make("br"), line] : [line])));
       }
+      if (text.firstChild) e.append(text);
       parent.append(e);
       if (inner) place(e, shown(n), 2, 19, width - 6, height - 23, depth + 1);
     });
     place(tree, shown(at).length ? shown(at) : [at], 0, 0, box.width, box.height, 0);
-    crumbs();
-    $("status").textContent = describe2(at);
     const first = [...tree.querySelectorAll(".tile")].find((e) => e.node === focus) || (focus ? tree.querySelector(".tile") : null);
     if (first) first.focus({ preventScroll: true });
   };
   const describe2 = (n) => (n === data.tree ? number(size(n)) + " bytes " + (what === "loaded" ? "are loaded" : "in the file") : describe(n));
-  const shortName = (n, width) => {
-    if (n.n.length * 6 < width * 3) return n.n;
-    // The last part of a path is what tells functions apart.
-    const m = n.n.replace(/<.*>/g, "‹›").split("::");
-    return m.length > 1 ? "…" + m.slice(-2).join("::") : n.n;
+
+  // Names in boxes. What the boxes around say already is left out, then what
+  // stands in angle brackets, then all but the last part of a path.
+  const pen = document.createElement("canvas").getContext("2d");
+  const lineHeight = 14.4, widths = new Map();
+  const textWidth = (s) => {
+    if (!widths.has(s)) {
+      pen.font = "12px " + getComputedStyle(document.body).fontFamily;
+      widths.set(s, pen.measureText(s).width);
+    }
+    return widths.get(s);
+  };
+  const label = (n) => {
+    let before = "";
+    for (const p of path(n).slice(1, -1)) before = p.n === "std" && before === "" ? "" : before + p.n + "::";
+    for (; before !== ""; before = before.replace(/[^:]*::$/, "")) if (n.n.startsWith(before)) return n.n.slice(before.length);
+    const method = n.n.match(/^<(.*) as (.*)>::([^:]*)$/);
+    return method ? last(method[1]) + " as " + last(method[2]) + "::" + method[3] : n.n;
+  };
+  const last = (name) => name.replace(/<.*>/g, "<…>").split("::").pop();
+  const fit = (s, width) => {
+    if (textWidth(s) <= width) return s;
+    s = s.replace(/<.+>/g, "<…>");
+    if (textWidth(s) <= width) return s;
+    while (s.length > 3 && textWidth(s + "…") > width) s = s.slice(0, -1);
+    return s.length > 3 || textWidth(s + "…") <= width ? s.trimEnd() + "…" : "";
+  };
+  const labelLines = (n, width, most) => {
+    if (most < 1 || width < 18) return [];
+    const bytes = number(size(n)), name = label(n);
+    const withBytes = (lines) => (textWidth(bytes) <= width && lines.length < most ? [...lines, make("small", "", bytes)] : lines);
+    if (textWidth(name) <= width) return withBytes([name]);
+    // A path may break between its parts, words between each other.
+    for (const s of [name, name.replace(/<.+>/g, "<…>")]) {
+      const lines = [""];
+      for (const part of s.split(/(?<=::)|(?<= )/)) {
+        if (lines[lines.length - 1] === "" || textWidth(lines[lines.length - 1] + part) <= width) lines[lines.length - 1] += part;
+        else lines.push(part);
+      }
+      if (lines.length <= most && lines.every((l) => textWidth(l.trimEnd()) <= width)) return withBytes(lines);
+    }
+    const short = fit(last(name), width);
+    return short === "" ? [] : withBytes([short]);
   };
   let matchCache = new Map();
   const hasMatch = (n) => {
@@ -148,6 +190,25 @@
     return matchCache.get(n);
   };
   const above = (n) => { for (let p = n.p; p; p = p.p) if (matches(p)) return true; return false; };
+
+  // The legend: what there is in what is shown, and how much of it.
+  const legend = () => {
+    const sums = {};
+    const add = (n) => {
+      if (n.c) n.c.forEach(add);
+      else sums[familyOf[n.k]] = (sums[familyOf[n.k]] || 0) + size(n);
+    };
+    add(at);
+    $("legend").replaceChildren();
+    for (const [key, name] of families) {
+      if (!(sums[key] > 0)) continue;
+      const s = make("span"), i = make("i");
+      i.style.setProperty("--fill", `var(--${key})`);
+      s.append(i, name, make("small", "", " " + share(sums[key] / size(at))));
+      s.title = number(sums[key]) + " bytes";
+      $("legend").append(s);
+    }
+  };
 
   const crumbs = () => {
     const list = path(at);
@@ -232,21 +293,24 @@
   }
   $("when").hidden = !data.folded;
   $("what").hidden = !data.loaded;
-  for (const [key, name] of families) {
-    const s = make("span"), i = make("i");
-    i.style.setProperty("--fill", `var(--${key})`);
-    s.append(i, name);
-    $("legend").append(s);
-  }
 
-  // Tables.
+  // Tables. Kinds of columns are numbered as report.ColumnKind.
+  const isText = (kind) => kind === 0 || kind === 1 || kind > 6;
   const cell = (v, kind) => {
     if (v === null || v === undefined) return "";
-    if (kind === 0 || kind === 1) return v;
+    if (isText(kind)) return v;
     if (kind === 5) return share(v);
     if (kind === 6) return "0x" + v.toString(16);
     if (kind === 4) return (v > 0 ? "+" : v < 0 ? "−" : "") + number(Math.abs(v));
     return number(v);
+  };
+  // The rows in the order that is asked for; sums stay at the end.
+  const order = (t) => {
+    const rows = t.rows.map((_, i) => i);
+    if (t.sorted === undefined) return rows;
+    const k = t.sorted, text = isText(t.columns[k].kind);
+    const compare = (a, b) => (text ? String(a || "").localeCompare(String(b || "")) : (a || 0) - (b || 0));
+    return rows.sort((a, b) => t.kinds[a] - t.kinds[b] || (t.kinds[a] ? 0 : compare(t.rows[a][k], t.rows[b][k]) * (t.down ? -1 : 1)) || a - b);
   };
   let open = null;
   const tables = () => {
@@ -255,22 +319,42 @@
     for (const t of open.tables) {
       $("content").append(make("h2", "", t.title));
       const table = make("table"), head = make("tr");
-      for (const c of t.columns || []) head.append(make("th", c.kind > 1 ? "n" : "", c.title));
+      (t.columns || []).forEach((c, k) => {
+        const th = make("th", isText(c.kind) ? "" : "n"), b = make("button", "", c.title);
+        if (t.sorted === k) th.setAttribute("aria-sort", t.down ? "descending" : "ascending");
+        b.title = "sort by " + c.title;
+        b.onclick = () => {
+          t.down = t.sorted === k ? !t.down : !isText(c.kind);
+          t.sorted = k;
+          tables();
+          $("content").querySelectorAll("table")[open.tables.filter((x) => x.rows.length).indexOf(t)].querySelectorAll("th button")[k].focus();
+        };
+        th.append(b);
+        head.append(th);
+      });
       table.append(make("thead"));
       table.tHead.append(head);
       const body = make("tbody");
-      t.rows.forEach((row, i) => {
+      const largest = (t.columns || []).map((c, k) => (c.kind === 5 ? Math.max(...t.rows.map((r, i) => (t.kinds[i] ? 0 : Math.abs(r[k] || 0)))) : 0));
+      for (const i of order(t)) {
+        const row = t.rows[i];
         const texts = row.map((v, c) => cell(v, t.columns[c].kind));
-        if (wanted && !t.kinds[i] && !texts.some((s) => String(s).toLowerCase().includes(wanted))) return;
+        if (wanted && !t.kinds[i] && !texts.some((s) => String(s).toLowerCase().includes(wanted))) continue;
         const tr = make("tr", ["", "rest", "total"][t.kinds[i]]);
         texts.forEach((text, c) => {
           const kind = t.columns[c].kind;
-          const td = make("td", kind > 1 ? "n" : kind === 1 ? "name" : "", text);
+          const td = make("td", !isText(kind) ? "n" : kind === 1 ? "name" : kind > 6 ? "prose" : "");
+          // A path may break between its parts.
+          String(text).split("::").forEach((part, k) => td.append(...(k ? ["::", make("wbr"), part] : [part])));
+          if (kind === 5 && largest[c] > 0 && !t.kinds[i] && row[c]) {
+            td.classList.add("bar");
+            td.style.setProperty("--part", (100 * Math.abs(row[c])) / largest[c] + "%");
+          }
           if (kind === 4 && row[c]) td.classList.add(row[c] > 0 ? "up" : "down");
           tr.append(td);
         });
         body.append(tr);
-      });
+      }
       table.append(body);
       const wide = make("div", "wide");
       if (t.rows.length) wide.append(table);
@@ -306,7 +390,18 @@
       svg.append(dot);
       if (i === 0 || i === h.length - 1 || h.length < 9) svg.append(el("text", { x: x(i), y: H - 24, "text-anchor": i === 0 ? "start" : i === h.length - 1 ? "end" : "middle" }, p.commit || p.when.slice(0, 10)));
     });
-    $("history").replaceChildren(make("h2", "", h[0].loaded ? "Loaded bytes by build" : "Bytes by build"), svg);
+    const table = make("table"), head = make("tr");
+    for (const [title, cls] of [["when", ""], ["commit", ""], ["file", "n"], ["loaded", "n"], ["change", "n"]]) head.append(make("th", cls, title));
+    table.append(make("thead"), make("tbody"));
+    table.tHead.append(head);
+    for (let i = h.length - 1; i >= 0; i--) {
+      const tr = make("tr"), change = i > 0 ? values[i] - values[i - 1] : null;
+      tr.append(make("td", "", h[i].when.replace("T", " ").replace("Z", "")), make("td", "name", h[i].commit), make("td", "n", number(h[i].file)), make("td", "n", number(h[i].loaded)), make("td", "n " + (change > 0 ? "up" : change < 0 ? "down" : ""), cell(change, 4)));
+      table.tBodies[0].append(tr);
+    }
+    const wide = make("div", "wide");
+    wide.append(table);
+    $("history").replaceChildren(make("h2", "", h[0].loaded ? "Loaded bytes by build" : "Bytes by build"), svg, wide);
   };
 
   // Tabs.
