@@ -2,7 +2,9 @@ package linker
 
 import (
 	"os"
+	"os/exec"
 	"strings"
+	"sync"
 )
 
 // Environment is what leanlink reads of its process besides the arguments.
@@ -18,8 +20,19 @@ const (
 	markNested = "LEANLINK_NESTED" // for the real linker: its own path
 )
 
-// selfExe is the running program, also if its file was replaced meanwhile.
-const selfExe = "/proc/self/exe"
+// selfExe is the running program, also if its file was replaced meanwhile. In a
+// sandbox without /proc it is what this process was started as, "" if that
+// cannot be found.
+var selfExe = sync.OnceValue(func() string {
+	const running = "/proc/self/exe"
+	if _, err := os.Stat(running); err == nil {
+		return running
+	}
+	if path, err := exec.LookPath(os.Args[0]); err == nil {
+		return path
+	}
+	return ""
+})
 
 // NewEnvironment is the environment of this process.
 func NewEnvironment() *Environment {
@@ -27,7 +40,7 @@ func NewEnvironment() *Environment {
 	if dir, err := os.Getwd(); err == nil {
 		env.Dir = dir
 	}
-	if st, err := os.Stat(selfExe); err == nil {
+	if st, err := os.Stat(selfExe()); err == nil {
 		env.self = st
 	}
 	return env

@@ -88,7 +88,7 @@ func (r *runner) runWorker(step string, w *workFolder, argv []string, env *Envir
 		printed <- head
 	}()
 	vars := env.with(markWorker, w.Path)
-	exit, err := r.run(selfExe, []string{workerName, step}, vars, [3]*os.File{null, null, to}, syscall.SIGKILL)
+	exit, err := r.run(selfExe(), []string{workerName, step}, vars, [3]*os.File{null, null, to}, syscall.SIGKILL)
 	to.Close()
 	if err != nil {
 		return outcome{status: workerHalted, message: "the worker: " + err.Error()}
