@@ -357,6 +357,9 @@ func TestRulesAArch64(t *testing.T) {
 		{name: "constants differ", mode: ModeSafe, source: main("f", "g") + pair("f", ".Lanon.a") + pair("g", ".Lanon.b") + anon("a", "1") + anon("b", "2") + rustc, apart: "f g"},
 		{name: "an address by ADRP and ADD", mode: ModeSafe, source: main("f", "g", "p", "q") + pair("f", "p") + pair("g", "q") + fn("p", "bl u\nret") + fn("q", "bl u\nret") + rustc, apart: "f g"},
 		{name: "an address by the GOT", mode: ModeSafe, source: main("f", "g", "p", "q") + fn("f", "adrp x0,:got:p\nldr x0,[x0,:got_lo12:p]\nret") + fn("g", "adrp x0,:got:q\nldr x0,[x0,:got_lo12:q]\nret") + fn("p", "bl u\nret") + fn("q", "bl u\nret") + rustc, apart: "f g"},
+		{name: "half an address", mode: ModeSafe, source: main("f", "g") + fn("f", "adrp x0,d\nret") + fn("g", "adrp x0,d\nret") + ".data\nd: .xword 1\n" + rustc, apart: "f g"},
+		{name: "the other half", mode: ModeAll, source: main("f", "g") + fn("f", "ldr x0,[x0,:got_lo12:u]\nret") + fn("g", "ldr x0,[x0,:got_lo12:u]\nret") + rustc, apart: "f g"},
+		{name: "halves of two", mode: ModeAll, source: main("f", "g") + fn("f", "adrp x0,d\nadd x0,x0,:lo12:d+4\nret") + fn("g", "adrp x0,d\nadd x0,x0,:lo12:d+4\nret") + ".data\nd: .xword 1\n" + rustc, apart: "f g"},
 		{name: "an address by ADRP and ADD, all", mode: ModeAll, source: main("f", "g", "p", "q") + pair("f", "p") + pair("g", "q") + fn("p", "bl u\nret") + fn("q", "bl u\nret") + rustc, same: "f g p q"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

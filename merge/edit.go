@@ -277,6 +277,9 @@ func (e *editor) exclusions() error {
 		if fate == FateDropped && e.definesGlobal(uint32(i)) {
 			continue // GNU ld would take debug information's use of the name for an undefined reference
 		}
+		if e.l.noted[e.o.Base+SecID(i)] {
+			continue // GNU ld takes no relocation of a note against what is excluded
+		}
 		if e.l.opt.Exclude == ExcludeTables && !strings.HasPrefix(f.Sections[i].Name, ".gcc_except_table") {
 			continue
 		}

@@ -28,8 +28,10 @@ const (
 	Uninitialised // zeros that may stand for bytes without a value
 	KeptByUser    // keep = […]
 	KeptByScript  // a linker script could name it
+	Noted         // a note for tools names a place in it
 	UnknownReloc  // a relocation that is not understood
 	FrameForm     // call frame information of an unusual form
+	HalfAddress   // the other half of an address stands elsewhere
 	NotRedirected // a reference to it can't be made to name its leader
 )
 
@@ -51,8 +53,10 @@ var reasonText = [...]string{
 	Uninitialised:      "zeros in it may stand for bytes that are not initialised",
 	KeptByUser:         "kept apart by the config",
 	KeptByScript:       "a linker script could name it",
+	Noted:              "a note for other tools names a place in it",
 	UnknownReloc:       "unknown relocation",
 	FrameForm:          "call frame information of an unusual form",
+	HalfAddress:        "the other half of an address stands elsewhere",
 	NotRedirected:      "a reference to it cannot name another section",
 }
 
@@ -82,6 +86,9 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 	if l.isRoot(o, i) {
 		return Special
 	}
+	if l.noted[o.Base+SecID(i)] {
+		return Noted
+	}
 	if _, ok := o.groups[i]; ok || s.Flags&objfile.SHF_GROUP != 0 {
 		return Grouped
 	}
@@ -103,6 +110,9 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		}
 		if r := l.whyNotTied(o, i); r != Eligible {
 			return r
+		}
+		if l.splitAddress(o, i) {
+			return HalfAddress
 		}
 	} else {
 		if len(o.tied[i]) > 0 {

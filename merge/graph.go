@@ -117,6 +117,8 @@ type Link struct {
 	user   []SecID // the only live section that refers to it; NoSec none, manySecs several
 	// interior: something outside refers to a place behind its start.
 	interior []bool
+	// noted: what is not loaded but read by others names a place in it.
+	noted map[SecID]bool
 	// What trace finds: the constants whose zeros are in doubt that are
 	// copies of one, by the lowest of them.
 	source map[SecID]SecID
@@ -402,7 +404,7 @@ func (l *Link) study(o *Object) {
 	}
 	for i := range f.Sections {
 		s := &f.Sections[i]
-		if s.Flags&objfile.SHF_ALLOC == 0 || s.MultiRel {
+		if s.Flags&objfile.SHF_ALLOC == 0 && !readsPlaces(s) || s.MultiRel {
 			continue
 		}
 		if err := f.CheckRelocs(uint32(i), l.Arch); err != nil {

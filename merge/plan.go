@@ -60,6 +60,7 @@ type localAlias struct {
 func (l *Link) Make() (*Plan, error) {
 	l.mark()
 	l.weigh()
+	l.readNotes()
 	l.trace()
 	n := l.Sections()
 	p := &Plan{
@@ -136,6 +137,9 @@ func (p *Plan) keepTables() {
 			l.Targets(p.Leader[user], func(t SecID) {
 				if p.Class[t] == p.Class[id] && p.Fate[t] == FateKept && l.user[t] == p.Leader[user] {
 					p.Leader[id] = t
+					if align := l.Section(SecID(id)).Align; align > max(l.Section(t).Align, p.Align[t]) {
+						p.Align[t] = align
+					}
 				}
 			})
 		}

@@ -19,6 +19,7 @@ var aarch64 = Arch{
 	Addend:     func(field []byte, typ uint32) (int64, bool) { return 0, false }, // always SHT_RELA
 	Thunk:      aarch64Thunk,
 	OwnAddress: aarch64OwnAddress,
+	Half:       aarch64Half,
 	None:       0,
 	Mapping:    true,
 }
@@ -116,6 +117,38 @@ var aarch64Relocs = [...]RelocType{
 	569: {RelTLS, 4, "R_AARCH64_TLSDESC_CALL"},
 	570: {RelTLS, 4, "R_AARCH64_TLSLE_LDST128_TPREL_LO12"},
 	571: {RelTLS, 4, "R_AARCH64_TLSLE_LDST128_TPREL_LO12_NC"},
+}
+
+// aarch64Half tells ADRP, by what it is the page of, from the instructions that
+// add the lower twelve bits of that.
+func aarch64Half(typ uint32) (family uint8, high bool) {
+	switch typ {
+	case 275, 276:
+		return 1, true
+	case 277, 278, 284, 285, 286, 299:
+		return 1, false
+	case 311:
+		return 2, true
+	case 312:
+		return 2, false
+	case 541:
+		return 3, true
+	case 542:
+		return 3, false
+	case 562:
+		return 4, true
+	case 563, 564:
+		return 4, false
+	case 513:
+		return 5, true
+	case 514:
+		return 5, false
+	case 518:
+		return 6, true
+	case 519:
+		return 6, false
+	}
+	return 0, false
 }
 
 // aarch64Thunk is B, after a landing pad where the function begins with one.

@@ -52,6 +52,10 @@ type Arch struct {
 	// bti), and its relocations. reach is the farthest that it may have to
 	// jump, bytes. nil if the function can't have one.
 	Thunk func(f *File, section uint32, reach uint64) *Thunk
+	// Half says which family of pairs a relocation type belongs to, of which
+	// each instruction makes half of an address; 0 for none. High is the half
+	// that comes first. nil where no address comes in such halves.
+	Half func(typ uint32) (family uint8, high bool)
 	// None is the relocation type that does nothing.
 	None uint32
 	// Mapping: symbols whose names begin with $ say where code and data

@@ -36,6 +36,7 @@ var aarch64 = &arch{
 	plt:      a64PLT,
 	jump:     a64Jump,
 	veneer:   a64Veneer,
+	half:     a64Half,
 	codeMask: ^uint64(0),
 }
 
@@ -465,6 +466,24 @@ func a64PLT(o *output, addr uint64) (uint64, bool) {
 		return 0, false
 	}
 	return addr&^0xfff + uint64(a64Adr(w)<<12) + uint64(l>>10&0xfff<<3), true
+}
+
+// a64Half: ADRP has the page of an address, ADD and the loads and stores have the rest.
+func a64Half(typ uint32) (kind string, upper bool) {
+	switch t := elf.R_AARCH64(typ); {
+	case t == elf.R_AARCH64_ADR_PREL_PG_HI21 || t == elf.R_AARCH64_ADR_PREL_PG_HI21_NC:
+		return "place", true
+	case t == elf.R_AARCH64_ADD_ABS_LO12_NC || t >= elf.R_AARCH64_LDST16_ABS_LO12_NC && t <= elf.R_AARCH64_LDST64_ABS_LO12_NC ||
+		t == elf.R_AARCH64_LDST8_ABS_LO12_NC || t == elf.R_AARCH64_LDST128_ABS_LO12_NC:
+		return "place", false
+	case typ == rA64GOTPage || typ == rA64GOTLo:
+		return "slot", typ == rA64GOTPage
+	case typ == rA64IEPage || typ == rA64IELo:
+		return "thread-local slot", typ == rA64IEPage
+	case typ == rA64DescPage || typ == rA64DescLdr || typ == rA64DescAdd:
+		return "thread-local descriptor", typ == rA64DescPage
+	}
+	return "", false
 }
 
 // a64Jump: B, after the landing pad that the original begins with (bti or paciasp).

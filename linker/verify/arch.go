@@ -41,6 +41,9 @@ type arch struct {
 	exidx uint32
 	// elastic says that a relocation of the type lets the linker shorten the section; nil where none does.
 	elastic func(typ uint32) bool
+	// half says which kind of address a relocation of the type has half of, "" for none, and whether it is the upper
+	// half; nil where no two instructions make one address.
+	half func(typ uint32) (kind string, upper bool)
 	// codeMask clears what a code address holds beside the address (bit 0 on Thumb).
 	codeMask uint64
 }

@@ -66,3 +66,48 @@ func TestPairsARM(t *testing.T) {
 		})
 	}
 }
+
+// TestHalvesAArch64: a function with one half of an address is not folded, for its other half may not be.
+func TestHalvesAArch64(t *testing.T) {
+	const rust = ".ident \"rustc version 1.0.0\"\n"
+	tests := []struct{ name, body, want string }{
+		{"whole", "adrp x0, :got:shared\nldr x0, [x0, :got_lo12:shared]\nret", ""},
+		{"whole, directly", "adrp x0, shared\nadd x0, x0, :lo12:shared\nret", ""},
+		{"upper half", "adrp x8, :got:shared\nret", "at offset 0x0 it has half of the address of a slot of shared"},
+		{"lower half", "nop\nldr x8, [x8, :got_lo12:shared]\nret", "at offset 0x4 it has half of the address of a slot of shared"},
+		{"halves of two", "adrp x0, shared\nadd x0, x0, :lo12:shared+4\nret", "at offset 0x0 it has half of the address of a place of shared"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			need(t, "aarch64-linux-gnu-gcc")
+			dir := t.TempDir()
+			object := func(name string) string {
+				return rust + ".section .text." + name + ",\"ax\"\n.globl " + name + "\n.type " + name + ",%function\n" + name + ":\n" + test.body + "\n.size " + name + ", .-" + name + "\n"
+			}
+			var objects []string
+			for _, f := range [][2]string{{"start", ".globl _start, shared\n_start: bl f\nbl g\n.data\nshared: .quad 1, 2\n"}, {"f", object("f")}, {"g", object("g")}} {
+				if err := os.WriteFile(filepath.Join(dir, f[0]+".s"), []byte(f[1]), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				run(t, dir, "aarch64-linux-gnu-gcc", "-c", "-o", f[0]+".o", f[0]+".s")
+				objects = append(objects, f[0]+".o")
+			}
+			run(t, dir, "aarch64-linux-gnu-gcc", append([]string{"-nostdlib", "-static", "-o", "out"}, objects...)...)
+			c := claimOf(t, dir, "out", objects...)
+			claimFold(t, c, Folded, "g.o .text.g", "f.o .text.f")
+			res, err := Check(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var found []string
+			for _, m := range res.Mismatches {
+				if strings.Contains(m.What, "must not be folded") {
+					found = append(found, m.String())
+				}
+			}
+			if test.want == "" && len(found) > 0 || test.want != "" && (len(found) != 1 || !strings.Contains(found[0], test.want)) {
+				t.Errorf("want %q, got %q", test.want, found)
+			}
+		})
+	}
+}

@@ -13,6 +13,13 @@ import (
 func (v *checker) checkLegality() {
 	v.markExports()
 	for _, s := range v.sections {
+		if s.notes() {
+			for i := range s.relocs {
+				if t := &s.obj.targets[s.relocs[i].sym]; t.kind == toSection {
+					t.sec.notedBy = fmt.Sprintf("%s: offset 0x%x", s.where(), s.relocs[i].off)
+				}
+			}
+		}
 		if s.located || s.fate == Folded || s.fate == Thunk || s.alloc() && !s.discarded && initName(s.name) {
 			v.markReferences(s)
 		}
@@ -27,6 +34,19 @@ func (v *checker) checkLegality() {
 			v.fail(s, -1, "must not be folded into %s: %s", s.leader.where(), why)
 		}
 	}
+}
+
+// notes says that a section is in the file for tools that are no debuggers: what it says of a place is said of no other.
+func (s *section) notes() bool {
+	if s.alloc() || s.discarded || s.flags&shfLinkOrder != 0 || s.typ != uint32(elf.SHT_PROGBITS) && s.typ != uint32(elf.SHT_NOTE) {
+		return false
+	}
+	for _, p := range []string{".debug", ".zdebug", ".stab", ".llvm"} {
+		if strings.HasPrefix(s.name, p) {
+			return false
+		}
+	}
+	return true
 }
 
 func (v *checker) markExports() {
@@ -283,6 +303,8 @@ func (v *checker) unfoldable(s *section) string {
 		return "its name is a C identifier, so the program may count on all such sections being there"
 	case initName(s.name):
 		return "it runs at start or exit"
+	case s.notedBy != "":
+		return "a tool is told of a place in it at " + s.notedBy
 	case strings.HasPrefix(s.name, ".defmt"):
 		return "its address is a message"
 	case s.fate == Thunk && (!s.code() || !v.startsFunction(s, 0) || s.hasObject()):
@@ -296,9 +318,38 @@ func (v *checker) unfoldable(s *section) string {
 		}
 	}
 	if s.code() {
-		return ""
+		return v.halfAddress(s)
 	}
 	return v.identity(s)
+}
+
+// halfAddress says of which address a function has one half only: the other stands in a function that may not be folded,
+// or otherwise, and two names of one place have different slots.
+func (v *checker) halfAddress(s *section) string {
+	if v.arch.half == nil {
+		return ""
+	}
+	type whole struct {
+		kind   string
+		sym    uint32
+		addend int64
+	}
+	upper, lower := map[whole]bool{}, map[whole]bool{}
+	for i := range s.relocs {
+		r := &s.relocs[i]
+		if kind, up := v.arch.half(r.typ); up {
+			upper[whole{kind, r.sym, r.addend}] = true
+		} else if kind != "" {
+			lower[whole{kind, r.sym, r.addend}] = true
+		}
+	}
+	for i := range s.relocs {
+		r := &s.relocs[i]
+		if kind, _ := v.arch.half(r.typ); kind != "" && upper[whole{kind, r.sym, r.addend}] != lower[whole{kind, r.sym, r.addend}] {
+			return fmt.Sprintf("at offset 0x%x it has half of the address of a %s of %s", r.off, kind, s.obj.targets[r.sym].show())
+		}
+	}
+	return ""
 }
 
 func cIdentifier(name string) bool {

@@ -82,6 +82,7 @@ type section struct {
 	called, slot, taken bool
 	exported            string
 	takenBy             string
+	notedBy             string // what is not loaded but read beside the program, and names a place here
 }
 
 // reloc is one relocation; the addend of a SHT_REL one was read out of the field.
@@ -258,7 +259,7 @@ func (o *object) read(data []byte, a *arch) error {
 			}
 			to := o.sections[s.info]
 			// Of the debug information only the line table is compared, and it is large.
-			if to.alloc() || to.name == ".debug_line" {
+			if to.alloc() || to.name == ".debug_line" || to.notes() {
 				if err := o.readRelocs(s, to, f.Class, a); err != nil {
 					return err
 				}
