@@ -108,7 +108,9 @@ func Link(args []string, env *Environment) Exit {
 	}
 	if err == nil && exit.ok() {
 		// The output exists. Only now it can be seen whether it is right.
-		output.print()
+		names := &originalNames{work: work}
+		output.print(names)
+		restoreMap(cl, names)
 		return finishLink(run, cl, cfg, work, args, env)
 	}
 	failure := output.text()
@@ -230,11 +232,15 @@ func runCaptured(run *runner, cl *CommandLine, real *Linker, args []string, work
 	return exit, c, err
 }
 
-// print hands the output on as it was.
-func (c *captured) print() {
+// print hands the output on as it would be without leanlink.
+func (c *captured) print(names *originalNames) {
 	for _, stream := range [...]struct{ from, to *os.File }{{c.stdout, os.Stdout}, {c.stderr, os.Stderr}} {
-		if _, err := stream.from.Seek(0, io.SeekStart); err == nil {
-			io.Copy(stream.to, stream.from)
+		if _, err := stream.from.Seek(0, io.SeekStart); err != nil {
+			continue
+		}
+		if text, err := io.ReadAll(stream.from); err == nil && len(text) > 0 {
+			text, _ = names.in(text)
+			stream.to.Write(text)
 		}
 	}
 }

@@ -145,8 +145,10 @@ func unsuited(cl *CommandLine) string {
 		}
 	}
 	for _, a := range cl.Args {
-		if strings.Contains(a, "-dependency-file") {
-			return "the inputs are listed for a build system (--dependency-file)"
+		for _, option := range listsInputs {
+			if strings.Contains(a+",", option) {
+				return "a file lists or holds the inputs (-" + strings.TrimSuffix(option, ",") + ")"
+			}
 		}
 	}
 	for _, u := range cl.Undefined {
@@ -156,6 +158,11 @@ func unsuited(cl *CommandLine) string {
 	}
 	return ""
 }
+
+// listsInputs are options that have the linker write files that name its inputs
+// or hold them. A link map is put right afterwards; these are left alone, for
+// build systems and people look for their own files there.
+var listsInputs = []string{"-dependency-file", "-reproduce", "-repro,", "-why-extract", "-why-live", "-print-archive-stats"}
 
 // extract searches the archives as the real linker will. Where its way is
 // not known, both ways must agree; agree is false if they don't.

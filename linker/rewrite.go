@@ -64,6 +64,9 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 			n++
 		}
 	}
+	if err := w.keepNames(dir); err != nil {
+		return nil, err
+	}
 	return p.splice(paths), w.write()
 }
 
@@ -156,6 +159,15 @@ func (w *writer) add(name string, file *objfile.File, edit *objfile.Edit) string
 	path := filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", len(w.files), base))
 	w.files = append(w.files, newFile{path, file, edit})
 	return path
+}
+
+// keepNames notes what each new object is in place of.
+func (w *writer) keepNames(dir string) error {
+	names := make([]string, 0, 2*len(w.files))
+	for _, n := range w.files {
+		names = append(names, n.path, n.file.Name)
+	}
+	return writeArgs(filepath.Join(dir, namesFile), names)
 }
 
 // write writes all of them.

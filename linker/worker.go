@@ -24,6 +24,7 @@ import (
 const (
 	argvFile   = "argv"   // the original arguments, each with a NUL behind it
 	argsFile   = "args"   // the new ones, in the same form
+	namesFile  = "names"  // in the same form: each new object and what it stands for
 	reportFile = "report" // the report, to be published if the link succeeds
 )
 
