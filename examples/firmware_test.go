@@ -6,24 +6,24 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"debug/elf"
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/BurntSushi/toml"
+	"leanlink/report"
 )
 
-var update = flag.Bool("update", false, "write what the plainly linked firmware prints as the expected output")
+var (
+	update = flag.Bool("update", false, "write what the plainly linked firmware prints as the expected output")
+	links  = flag.String("links", "", "folder to keep the links in and to take them from, instead of compiling each time")
+)
 
 // A firmware is a member of the workspace in this folder; its target and emulator are in its own Cargo config.
 type firmware struct {
@@ -33,6 +33,7 @@ type firmware struct {
 	emul   string   // GNU ld's emulation, where the target's is not its default
 	gcc    string   // GNU driver, where leanlink's translation to its style is tested
 	flip   bool     // flip-link can link it
+	flags  string   // RUSTFLAGS
 	defmt  bool     // standard output is defmt's frames
 	needs  []string // tools that its dependencies' build scripts call
 }
@@ -49,6 +50,7 @@ var firmwares = []firmware{
 	{dir: "cortex-m0-pulse", gnu: "arm-none-eabi-ld", flip: true},
 	{dir: "riscv-semihost", gnu: "riscv64-unknown-elf-ld", emul: "-melf32lriscv"},
 	{dir: "riscv-semihost", target: "riscv32imc-unknown-none-elf", gnu: "riscv64-unknown-elf-ld", emul: "-melf32lriscv"},
+	{dir: "riscv-semihost", flags: "-Ctarget-feature=+relax", gnu: "riscv64-unknown-elf-ld", emul: "-melf32lriscv"},
 	{dir: "riscv-web", gnu: "riscv64-unknown-elf-ld", emul: "-melf32lriscv"},
 }
 
@@ -72,98 +74,143 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	os.Exit(m.Run())
+	os.Exit(keepingLinks(m.Run))
+}
+
+// keepingLinks runs with a folder for the links.
+func keepingLinks(run func() int) int {
+	if *links == "" {
+		dir, err := os.MkdirTemp("", "leanlink-examples-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		*links = dir
+	}
+	return run()
 }
 
 func TestFirmware(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs firmware")
 	}
-	tool(t, "cargo")
-	tool(t, "rustc")
 	for _, f := range firmwares {
 		config := readConfig(t, f.dir)
 		config.target = cmp.Or(f.target, config.target)
-		t.Run(f.dir+"/"+config.target, func(t *testing.T) {
-			tool(t, config.runner[0])
-			for _, need := range f.needs {
-				tool(t, need)
-			}
-			rustTarget(t, config.target)
+		t.Run(f.name(config), func(t *testing.T) {
+			f.require(t, config)
 			for _, ending := range endings {
 				name := cmp.Or(ending.feature, "success")
 				t.Run(name, func(t *testing.T) {
-					link := compile(t, f.dir, config.target, ending.feature)
-					run := func(t *testing.T, program string, record bool) {
+					link := compile(t, build{dir: f.dir, target: config.target, feature: ending.feature, flags: f.flags})
+					f.linkEachWay(t, link, func(t *testing.T, program string, record bool) {
 						f.run(t, config.runner, program, name, ending.status, record)
-					}
-					f.linkEachWay(t, link, run, ending.feature == "")
+					})
 				})
 			}
 		})
 	}
 }
 
-// linkEachWay links with the target's default linker and, where all is true, the others that there are: each plain and
-// by leanlink, whose output must run the same and be no larger.
-func (f firmware) linkEachWay(t *testing.T, link keptLink, run func(t *testing.T, program string, record bool), all bool) {
-	linkers := []string{"rust-lld"}
-	if all {
-		linkers = append(linkers, f.gnu)
-		if f.flip {
-			linkers = append(linkers, "flip-link")
-		}
+// name is the firmware's, with what it is built for.
+func (f firmware) name(c config) string {
+	_, feature, _ := strings.Cut(f.flags, "=")
+	return f.dir + "/" + c.target + feature
+}
+
+// require skips the test where something is missing that the firmware is built or run with.
+func (f firmware) require(t *testing.T, c config) {
+	t.Helper()
+	for _, name := range append([]string{"cargo", "rustc", c.runner[0]}, f.needs...) {
+		tool(t, name)
 	}
+	rustTarget(t, c.target)
+}
+
+// A way is a program that links: a linker as it is, and what leanlink is told of it.
+type way struct {
+	name  string
+	plain string   // the way whose output is the measure, "" for this one itself
+	path  string   // the program
+	env   []string // what it needs to know
+}
+
+// linkers are the linkers of a firmware that are there; without them all, leanlink's own is what it is tried on.
+func (f firmware) linkers(t *testing.T) []way {
+	ways := []way{{name: "rust-lld", path: "rust-lld"}} // which is not on the PATH: rustc brings its own
+	for _, name := range []string{f.gnu, f.gcc} {
+		if name == "" {
+			continue
+		}
+		w := way{name: name, path: tool(t, name)} // by its path: its warnings begin with the name it was called by
+		if name == f.gcc {
+			w.plain = f.gnu // the driver calls the linker of the same name
+		}
+		ways = append(ways, w)
+	}
+	if f.flip {
+		ways = append(ways, way{name: "flip-link", path: tool(t, "flip-link")})
+	}
+	return ways
+}
+
+// args spells a link's arguments for a linker; with leanlink before it, for what rustc gives leanlink.
+func (f firmware) args(link keptLink, w way, folded bool) []string {
+	args := link.args
+	if w.name != f.gnu && w.name != f.gcc {
+		return args
+	}
+	if !folded {
+		args = args[2:] // without "-flavor gnu", which is for lld only
+	}
+	if f.emul != "" {
+		args = append(slices.Clone(args), f.emul)
+	}
+	return args
+}
+
+// linkEachWay links with each linker, plain and by leanlink in both modes: the output must run the same, be no larger
+// and come with the same warnings.
+func (f firmware) linkEachWay(t *testing.T, link keptLink, run func(t *testing.T, program string, record bool)) {
 	type result struct {
 		size    uint64
 		printed string
 	}
 	plain := map[string]result{}
-	for _, linker := range linkers {
-		t.Run(linker, func(t *testing.T) {
-			path := linker
-			if linker != "rust-lld" { // which is not on the PATH: rustc brings its own
-				path = tool(t, linker)
-			}
-			args := link.args
-			if linker == f.gnu {
-				args = slices.Clone(args[2:]) // without "-flavor gnu", which is for lld only
-				if f.emul != "" {
-					args = append(args, f.emul)
-				}
-			}
+	linkers := f.linkers(t)
+	for _, w := range linkers {
+		if w.plain != "" {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), f.dir)
-			printed := link.run(t, out, path, args)
-			plain[linker] = result{flash(t, out), printed}
-			t.Logf("%d bytes", plain[linker].size)
-			run(t, out, *update && linker == "rust-lld")
+			printed := link.run(t, out, w.path, f.args(link, w, false))
+			plain[w.name] = result{flash(t, out), printed}
+			t.Logf("%d bytes", plain[w.name].size)
+			run(t, out, *update && w.name == "rust-lld")
 		})
 	}
-	if all && f.gcc != "" {
-		// The driver calls the linker of the same name, so that is what to compare with.
-		linkers, plain[f.gcc] = append(linkers, f.gcc), plain[f.gnu]
+	leanlink := os.Getenv("LEANLINK_BIN")
+	if leanlink == "" {
+		missing(t, "LEANLINK_BIN names no leanlink")
 	}
-	for _, linker := range linkers {
+	var folded []way
+	for _, w := range linkers {
+		folded = append(folded, way{w.name, cmp.Or(w.plain, w.name), leanlink, []string{"LEANLINK_REAL_LINKER=" + w.path}})
+		if w.name == "flip-link" {
+			folded = append(folded, way{"flip-link above leanlink", w.name, w.path, asRustLLD(t, leanlink)})
+		}
+	}
+	for _, w := range folded {
 		for _, fold := range []string{"safe", "all"} {
-			t.Run("leanlink/"+linker+"/"+fold, func(t *testing.T) {
-				leanlink := os.Getenv("LEANLINK_BIN")
-				if leanlink == "" {
-					missing(t, "LEANLINK_BIN names no leanlink")
-				}
-				want, ok := plain[linker]
+			t.Run("leanlink/"+w.name+"/"+fold, func(t *testing.T) {
+				want, ok := plain[w.plain]
 				if !ok {
-					t.Skipf("%s did not link it plain", linker)
-				}
-				args := link.args
-				if linker == f.gnu && f.emul != "" {
-					args = append(slices.Clone(args), f.emul)
-				}
-				real := linker
-				if linker != "rust-lld" {
-					real = tool(t, linker) // its warnings begin with the name it was called by
+					t.Skipf("%s did not link it plain", w.plain)
 				}
 				out := filepath.Join(t.TempDir(), f.dir)
-				printed := link.run(t, out, leanlink, args, "LEANLINK_REAL_LINKER="+real, "LEANLINK_FOLD="+fold)
+				printed := link.run(t, out, w.path, f.args(link, w, true), append(w.env, "LEANLINK_FOLD="+fold, "LEANLINK_VERIFY=true")...)
 				if printed != want.printed {
 					t.Errorf("printed %q, want %q", printed, want.printed)
 				}
@@ -172,10 +219,25 @@ func (f firmware) linkEachWay(t *testing.T, link keptLink, run func(t *testing.T
 				if size > want.size {
 					t.Errorf("%d bytes of flash, %d when linked plain", size, want.size)
 				}
+				if r, err := report.ReadFile(out + report.Suffix); err != nil {
+					t.Error(err)
+				} else if r.Modes.Fold != fold {
+					t.Errorf("the report says that the link folds %q", r.Modes.Fold)
+				}
 				run(t, out, false)
 			})
 		}
 	}
+}
+
+// asRustLLD makes leanlink what programs find that look for rust-lld, as flip-link does.
+func asRustLLD(t *testing.T, leanlink string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Symlink(leanlink, filepath.Join(dir, "rust-lld")); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"PATH=" + strings.Join([]string{dir, rustBin(t), os.Getenv("PATH")}, string(os.PathListSeparator))}
 }
 
 // TestThroughCargo is the whole way that a user goes: rustc calls leanlink.
@@ -263,211 +325,4 @@ func compare(t *testing.T, path, got string, record bool) {
 			return
 		}
 	}
-}
-
-// A keptLink is a link that rustc asked for, to be done again by any linker.
-type keptLink struct {
-	args []string // as rustc gives them for lld, without -o and its file
-	cwd  string
-}
-
-// compile builds a firmware with its default linker and keeps its link.
-func compile(t *testing.T, dir, target, feature string) keptLink {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keep := t.TempDir()
-	args := []string{"rustc", "--release", "--locked", "--target", target}
-	if feature != "" {
-		args = append(args, "--features", feature)
-	}
-	// The extra argument makes this build a new one for Cargo, which would else not link what it has linked before.
-	args = append(args, "--", "-Clinker="+self, "-Clink-arg=-L"+keep)
-	cargo(t, dir, []string{"EXAMPLES_KEEP_LINK=" + keep}, args...)
-	kept, err := os.ReadFile(filepath.Join(keep, "args"))
-	if err != nil {
-		t.Fatalf("%s for %s was not linked: %v", dir, target, err)
-	}
-	lines := strings.Split(string(kept), "\n")
-	return keptLink{args: lines[1:], cwd: lines[0]}
-}
-
-// keepLink writes the working folder and the arguments of a link to dir/args, a line each, copies the objects that
-// rustc removes after the link, and links.
-func keepLink(dir string, args []string) error {
-	cwd, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	kept := []string{cwd}
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		switch {
-		case arg == "-o":
-			i++
-			continue
-		case strings.HasPrefix(arg, "@"), strings.Contains(arg, "\n"):
-			return fmt.Errorf("cannot keep the argument %q", arg)
-		case strings.HasSuffix(arg, ".o"):
-			data, err := os.ReadFile(arg)
-			if err != nil {
-				return err
-			}
-			arg = filepath.Join(dir, fmt.Sprintf("%03d-%s", i, filepath.Base(arg)))
-			if err := os.WriteFile(arg, data, 0o644); err != nil {
-				return err
-			}
-		}
-		kept = append(kept, arg)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "args"), []byte(strings.Join(kept, "\n")), 0o644); err != nil {
-		return err
-	}
-	cmd := exec.Command("rust-lld", args...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Run()
-}
-
-// run links into out and returns what the linker printed, with OUT where it named out.
-func (link keptLink) run(t *testing.T, out, linker string, args []string, env ...string) string {
-	t.Helper()
-	// As rustc does, so that rust-lld is found; os/exec would look it up in our own PATH.
-	path := rustBin(t) + string(os.PathListSeparator) + os.Getenv("PATH")
-	if linker == "rust-lld" {
-		linker = filepath.Join(rustBin(t), linker)
-	}
-	cmd := exec.Command(linker, append(slices.Clone(args), "-o", out)...)
-	cmd.Dir = link.cwd
-	cmd.Env = append(environ(), append(env, "PATH="+path)...)
-	printed, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", linker, err, printed)
-	}
-	return strings.ReplaceAll(string(printed), out, "OUT")
-}
-
-// flash is the size of all that is loaded: the allocated sections with contents.
-func flash(t *testing.T, path string) uint64 {
-	t.Helper()
-	file, err := elf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	var size uint64
-	for _, s := range file.Sections {
-		if s.Flags&elf.SHF_ALLOC != 0 && s.Type != elf.SHT_NOBITS {
-			size += s.Size
-		}
-	}
-	return size
-}
-
-type config struct {
-	target string
-	runner []string
-}
-
-func readConfig(t *testing.T, dir string) config {
-	t.Helper()
-	var file struct {
-		Build  struct{ Target string }
-		Target map[string]toml.Primitive
-	}
-	meta, err := toml.DecodeFile(filepath.Join(dir, ".cargo", "config.toml"), &file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A target with a dot in its name is two tables to TOML, and Cargo understands no other way to write it.
-	table, rest, dotted := strings.Cut(file.Build.Target, ".")
-	var leaf struct{ Runner string }
-	if dotted {
-		var tables map[string]struct{ Runner string }
-		err = meta.PrimitiveDecode(file.Target[table], &tables)
-		leaf = tables[rest]
-	} else {
-		err = meta.PrimitiveDecode(file.Target[table], &leaf)
-	}
-	if err != nil || leaf.Runner == "" {
-		t.Fatalf("%s: no runner: %v", dir, err)
-	}
-	return config{file.Build.Target, strings.Fields(leaf.Runner)}
-}
-
-func cargo(t *testing.T, dir string, env []string, args ...string) {
-	t.Helper()
-	cmd := exec.Command("cargo", args...)
-	cmd.Dir = dir
-	cmd.Env = append(environ(), append(env, "CARGO_TERM_COLOR=never")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cargo %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-}
-
-// environ is the environment without what configures these tests, which leanlink would refuse as settings it does not
-// know.
-func environ() []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "LEANLINK_") })
-	if dir := os.Getenv("LEANLINK_TEST_TARGET"); dir != "" {
-		env = append(env, "CARGO_TARGET_DIR="+dir)
-	}
-	return env
-}
-
-func targetDir(t *testing.T) string {
-	t.Helper()
-	dir := cmp.Or(os.Getenv("LEANLINK_TEST_TARGET"), os.Getenv("CARGO_TARGET_DIR"), "target")
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// rustBin is the folder of rustc's own rust-lld.
-func rustBin(t *testing.T) string {
-	t.Helper()
-	libs, err := hostLibs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(filepath.Dir(libs), "bin")
-}
-
-var hostLibs = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("rustc", "--print", "target-libdir").Output()
-	return strings.TrimSpace(string(out)), err
-})
-
-// rustTarget skips the test where rustc has no core for the target.
-func rustTarget(t *testing.T, target string) {
-	t.Helper()
-	out, err := exec.Command("rustc", "--print", "target-libdir", "--target", target).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(strings.TrimSpace(string(out))); errors.Is(err, fs.ErrNotExist) {
-		missing(t, "rustup target "+target)
-	}
-}
-
-// tool finds a program, or skips the test.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		missing(t, name)
-	}
-	return path
-}
-
-// missing skips the test, or fails it where every tool is meant to be there.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("LEANLINK_REQUIRE_TOOLS") == "1" {
-		t.Fatalf("missing: %s", what)
-	}
-	t.Skipf("missing: %s", what)
 }

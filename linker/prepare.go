@@ -44,8 +44,8 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if p.script, err = readScripts(cl); err != nil {
 		return unchanged(err.Error())
 	}
-	if p.script != nil && p.script.byFile {
-		return unchanged("a linker script chooses by file names")
+	if p.script != nil && p.script.unread != "" {
+		return unchanged(p.script.unread)
 	}
 	if p.in, err = readInputs(cl, real); err != nil {
 		return nil, err
@@ -95,6 +95,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	}
 	// Nothing below changes what was decided.
 	args, err := p.rewrite(plan, dir)
+	if err == errFileNames {
+		return unchanged(err.Error())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +254,7 @@ func (p *preparation) options() (merge.Options, error) {
 	case KindMold:
 		opt.Exclude = merge.ExcludeDetached
 	}
+	opt.WholeStrings = p.kind == KindBFD || p.kind == KindGold
 	var err error
 	if opt.Exports, err = exports(cl); err != nil {
 		return opt, err
@@ -286,7 +290,9 @@ func (p *preparation) options() (merge.Options, error) {
 		for n := range p.script.names {
 			opt.Pinned[n] = true
 		}
-		opt.KeepSection, opt.Class = p.script.keeps(), p.script.class()
+		files, class := p.fileClasses(), p.script.class()
+		opt.KeepSection, opt.Discards = p.script.keeps(), p.script.discards()
+		opt.Class = func(object int, section string) string { return files[object] + class(section) }
 	}
 	return opt, nil
 }
@@ -340,8 +346,11 @@ func keepNames(globs []string) func(string) bool {
 	}
 }
 
-// globMatch is path.Match with * for any run of characters, : and / too.
+// globMatch is path.Match with * for any run of characters, : and / too, and
+// [!…] for [^…]. What is no glob matches everything.
 func globMatch(glob, name string) bool {
-	ok, err := path.Match(strings.ReplaceAll(glob, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01"))
+	ok, err := path.Match(globSpelling.Replace(glob), strings.ReplaceAll(name, "/", "\x01"))
 	return ok || err != nil
 }
+
+var globSpelling = strings.NewReplacer("/", "\x01", "[!", "[^")

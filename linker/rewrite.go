@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -24,11 +25,15 @@ import (
 // of objects between --start-lib and --end-lib must be taken out from there,
 // for nothing may want it by the same name any more.
 //
+// Where a linker script chooses by file names an archive stays one, of the
+// same name and members' names, of just those members, all of which are linked
+// (--whole-archive).
+//
 // The order of objects is that of constructors, and of whatever is collected
 // in sections of its own. So a member goes where the linker came by it: where
 // it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
-	w := &writer{dir: filepath.Join(dir, "objects")}
+	w := &writer{dir: filepath.Join(dir, "objects"), keepNames: p.script != nil && len(p.script.files) > 0}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -57,12 +62,30 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		if changed[f.input] {
 			paths[i] = []string{}
 		}
+		var objects []newObject
 		for name, file := range f.objects() {
 			if changed[f.input] {
-				paths[i] = append(paths[i], w.add(name, file, edits[n]))
+				objects = append(objects, newObject{f.scriptFile(name), file, edits[n]})
 			}
 			n++
 		}
+		switch {
+		case len(objects) == 0:
+		case w.keepNames && f.archive != nil && f.archive.Thin:
+			return nil, errFileNames
+		case w.keepNames && f.archive != nil && !f.input.StartLib:
+			paths[i] = []string{w.add(f.input.Path, objects)}
+			if !f.input.WholeArchive {
+				paths[i] = []string{p.option("--whole-archive"), paths[i][0], p.option("--no-whole-archive")}
+			}
+		default:
+			for _, o := range objects {
+				paths[i] = append(paths[i], w.add("", []newObject{o}))
+			}
+		}
+	}
+	if w.keepNames && !p.sameFiles(w.files) {
+		return nil, errFileNames
 	}
 	if err := w.keepNames(dir); err != nil {
 		return nil, err
@@ -137,28 +160,51 @@ func (p *preparation) option(name string) string {
 
 // writer writes objects into a folder of the link's own.
 type writer struct {
-	dir   string
-	files []newFile
+	dir string
+	// keepNames: files keep their names and archives stay archives, for a
+	// linker script tells them apart.
+	keepNames bool
+	files     []newFile
 }
 
-// newFile is an object to be written: an edited one, or a member as it is.
+// newFile is a file to be written: an object or an archive.
 type newFile struct {
-	path string
+	path    string
+	archive string      // of an archive, the path of the original
+	objects []newObject // one, or the members
+}
+
+// newObject is an object as it is to be written.
+type newObject struct {
+	from scriptFile // the original
 	file *objfile.File
 	edit *objfile.Edit // nil: unchanged
 }
 
-// add plans one object and returns its path. Its name keeps what tells its
-// crate, and ends in .o, for some drivers go by that.
-func (w *writer) add(name string, file *objfile.File, edit *objfile.Edit) string {
-	base := strings.TrimSuffix(filepath.Base(name), ".o")
+// add plans an object, or with the path of one an archive, and returns its
+// path.
+func (w *writer) add(archive string, objects []newObject) string {
+	name := archive
+	if name == "" {
+		name = objects[0].from.name
+	}
+	path := w.path(filepath.Base(name))
+	w.files = append(w.files, newFile{path, archive, objects})
+	return path
+}
+
+// path makes up a path for a file. Its name keeps what tells its crate, and an
+// object's ends in .o, for some drivers go by that.
+func (w *writer) path(base string) string {
+	if w.keepNames {
+		return filepath.Join(w.dir, strconv.Itoa(len(w.files)), base)
+	}
+	base = strings.TrimSuffix(base, ".o")
 	// The number makes names unique and may make them too long.
 	if len(base) > 200 {
 		base = base[len(base)-200:]
 	}
-	path := filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", len(w.files), base))
-	w.files = append(w.files, newFile{path, file, edit})
-	return path
+	return filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", len(w.files), base))
 }
 
 // keepNames notes what each new object is in place of.
@@ -175,17 +221,48 @@ func (w *writer) write() error {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range w.files {
-		g.Go(w.files[i].write)
+		g.Go(func() error {
+			if w.keepNames {
+				if err := os.Mkdir(filepath.Dir(w.files[i].path), 0o700); err != nil {
+					return err
+				}
+			}
+			return w.files[i].write()
+		})
 	}
 	return g.Wait()
 }
 
-func (n *newFile) write() (err error) {
-	pieces, size := []objfile.Piece{{Data: n.file.Data}}, uint64(len(n.file.Data))
-	if n.edit != nil {
-		if pieces, size, err = n.edit.Pieces(); err != nil {
-			return err
+// pieces lays out an object.
+func (o *newObject) pieces() ([]objfile.Piece, uint64, error) {
+	if o.edit != nil {
+		return o.edit.Pieces()
+	}
+	return []objfile.Piece{{Data: o.file.Data}}, uint64(len(o.file.Data)), nil
+}
+
+// pieces lays out a file.
+func (n *newFile) pieces() ([]objfile.Piece, uint64, error) {
+	if n.archive == "" {
+		return n.objects[0].pieces()
+	}
+	members := make([]objfile.NewMember, len(n.objects))
+	for i := range n.objects {
+		o := &n.objects[i]
+		pieces, size, err := o.pieces()
+		if err != nil {
+			return nil, 0, err
 		}
+		members[i] = objfile.NewMember{Name: o.from.name, Pieces: pieces, Size: size}
+	}
+	pieces, size := objfile.ArchivePieces(members)
+	return pieces, size, nil
+}
+
+func (n *newFile) write() (err error) {
+	pieces, size, err := n.pieces()
+	if err != nil {
+		return err
 	}
 	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -3,6 +3,7 @@ package linker
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -87,6 +88,8 @@ SECTIONS {
   .text : { *(.text.hot*) *(.text .text.*) *(EXCLUDE_FILE (*crtend.o) .ctors) } > FLASH
   .rodata : { *(.rodata .rodata.*); }
   .data : { *(.data .data.* .ramfunc*) }
+  .notes : { *(.note.kept) }
+  /DISCARD/ : { *(.ARM.exidx .ARM.exidx.*) *(.note.*) *foo.o(.ARM.extab.*) *(EXCLUDE_FILE(*bar.o) .eh_frame) }
 }`)
 	s, err := readScripts(&CommandLine{Dir: "/", Scripts: []string{"link.x"}, LibraryPaths: []string{dir}})
 	if err != nil {
@@ -101,8 +104,13 @@ SECTIONS {
 	if len(s.roots) != len(want) {
 		t.Errorf("roots %q, want %q", s.roots, want)
 	}
-	if s.byFile {
-		t.Error("start files are taken for a choice by file")
+	for name, want := range map[string]bool{".ARM.exidx.text.f": true, ".ARM.exidx": true, ".note.x": true, ".note.kept": false, ".ARM.extab.text.f": false, ".eh_frame": false, ".text.f": false, ".data": false} {
+		if got := s.discards()(name); got != want {
+			t.Errorf("%s is thrown away: %v, want %v", name, got, want)
+		}
+	}
+	if s.unread != "" || !slices.Equal(s.files, []string{"*crtend.o", "*foo.o", "*bar.o"}) {
+		t.Errorf("files %q, %q", s.files, s.unread)
 	}
 	keeps, class := s.keeps(), s.class()
 	if !keeps(".vector_table.reset_vector") || keeps(".never") || keeps(".text.f") {
@@ -118,10 +126,6 @@ SECTIONS {
 		t.Error("constants are in the wrong class")
 	}
 
-	write("esp.x", "SECTIONS { .ram : { *libesp.rlib:*(.text .text.*) *(.iram*) } .text : { *(.text*) } }")
-	if s, err = readScripts(&CommandLine{Dir: dir, Scripts: []string{"esp.x"}}); err != nil || !s.byFile {
-		t.Errorf("a script that chooses by file is not recognised (%v)", err)
-	}
 	if _, err = readScripts(&CommandLine{Dir: dir, Scripts: []string{"missing.x"}}); err == nil || err.Error() != "linker script missing.x is not found" {
 		t.Errorf("got %v", err)
 	}

@@ -294,6 +294,28 @@ func TestExidxGoesWithItsFunction(t *testing.T) {
 	}
 }
 
+// Where a script throws the index away nobody can tell how two functions would have been unwound.
+func TestDiscardedExidx(t *testing.T) {
+	bare := func(name string) string {
+		return strings.Replace(thumb(name, "nop"), ".save {r4,lr}", ".cantunwind", 1)
+	}
+	source := calls("f", "g") + thumb("f", "nop") + bare("g") + "\n.section .comment,\"MS\",%progbits,1\n.string \"rustc version 1.95.0\"\n"
+	for _, c := range []struct {
+		name     string
+		discards func(string) bool
+		together bool
+	}{
+		{"kept", nil, false},
+		{"something else is thrown away", func(n string) bool { return n == ".ARM.exidx" }, false},
+		{"thrown away", func(n string) bool { return strings.HasPrefix(n, ".ARM.exidx.") }, true},
+	} {
+		p := planFor(t, m3, Options{Mode: ModeSafe, Discards: c.discards}, source)
+		if got := p.together(t, "f", "g"); got != c.together {
+			t.Errorf("%s: folded is %v, want %v", c.name, got, c.together)
+		}
+	}
+}
+
 // A function whose address is taken becomes B.W, which keeps its index entry.
 func TestThumbThunk(t *testing.T) {
 	for _, c := range []struct{ name, arch, want string }{

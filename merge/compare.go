@@ -95,7 +95,7 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 	ts := &to.File.Sections[ti]
 	if l.hasPieces(to, ts) && form == 0 {
 		if p, ok := piece(to.File, ti, t, addend); ok {
-			p.class = f.outputClass(ts.Name)
+			p.class = f.outputClass(to, ts.Name)
 			return p
 		}
 	}
@@ -191,7 +191,7 @@ func (f *folder) same(a, b SecID) bool {
 	oa, ia := l.Of(a)
 	ob, ib := l.Of(b)
 	sa, sb := &oa.File.Sections[ia], &ob.File.Sections[ib]
-	if sa.Type != sb.Type || sa.Flags != sb.Flags || sa.Size != sb.Size || f.outputClass(sa.Name) != f.outputClass(sb.Name) {
+	if sa.Type != sb.Type || sa.Flags != sb.Flags || sa.Size != sb.Size || f.outputClass(oa, sa.Name) != f.outputClass(ob, sb.Name) {
 		return false
 	}
 	if !bytes.Equal(oa.File.Bytes(ia), ob.File.Bytes(ib)) || !f.sameRelocs(oa, ia, ob, ib) ||

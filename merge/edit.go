@@ -19,6 +19,7 @@ import (
 //     the leader's object. So do local names of Rust functions, for debuggers.
 //   - Frame entries of what is folded or dropped name no LSDA any more, for
 //     some linkers keep every LSDA that any entry names.
+//   - Strings that nothing uses are emptied, where the linker would keep them.
 //
 // Nothing refers to a folded section then, and --gc-sections drops it with
 // its frame entry, and treats debug information of it as that of any dead
@@ -30,7 +31,7 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 		return nil, nil
 	}
 	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), marks: map[SecID]uint32{}}
-	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exclusions, e.thunks} {
+	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exclusions, e.thunks, e.strings} {
 		if err := step(); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package merge
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"sort"
 	"strings"
 
@@ -26,6 +27,12 @@ func (l *Link) isExtab(s *objfile.Section) bool {
 	return l.Arch.Machine == objfile.EM_ARM && (s.Name == ".ARM.extab" || strings.HasPrefix(s.Name, ".ARM.extab."))
 }
 
+// discards reports whether a linker script throws a section away, as those of
+// firmware that never unwinds do with exception tables.
+func (l *Link) discards(s *objfile.Section) bool {
+	return l.opt.Discards != nil && l.opt.Discards(s.Name)
+}
+
 // tieMetadata finds what SHF_LINK_ORDER ties to each section of an object.
 func (o *Object) tieMetadata() {
 	for i := range o.File.Sections {
@@ -39,10 +46,19 @@ func (o *Object) tieMetadata() {
 	}
 }
 
+// metadata is what is tied to a function and will be in the output.
+func (l *Link) metadata(o *Object, i uint32) []uint32 {
+	tied := o.tied[i]
+	if l.opt.Discards == nil || !slices.ContainsFunc(tied, func(x uint32) bool { return l.discards(&o.File.Sections[x]) }) {
+		return tied
+	}
+	return slices.DeleteFunc(slices.Clone(tied), func(x uint32) bool { return l.discards(&o.File.Sections[x]) })
+}
+
 // whyNotTied wants no metadata tied to a function but one entry of an
 // exception index, in the form above.
 func (l *Link) whyNotTied(o *Object, i uint32) Reason {
-	for n, x := range o.tied[i] {
+	for n, x := range l.metadata(o, i) {
 		s := &o.File.Sections[x]
 		if !l.isExidx(s) {
 			return Special
@@ -76,7 +92,7 @@ func (l *Link) whyNotTied(o *Object, i uint32) Reason {
 
 // labelTied appends the metadata of a function to its label.
 func (f *folder) labelTied(buf []byte, o *Object, i uint32) []byte {
-	for _, x := range o.tied[i] {
+	for _, x := range f.l.metadata(o, i) {
 		buf = append(append(buf, "tied"...), o.File.Bytes(x)...)
 		buf = f.labelRelocs(buf, o, x)
 	}
@@ -85,7 +101,7 @@ func (f *folder) labelTied(buf []byte, o *Object, i uint32) []byte {
 
 // sameTied compares the metadata of two functions.
 func (f *folder) sameTied(oa *Object, ia uint32, ob *Object, ib uint32) bool {
-	a, b := oa.tied[ia], ob.tied[ib]
+	a, b := f.l.metadata(oa, ia), f.l.metadata(ob, ib)
 	if len(a) != len(b) {
 		return false
 	}
@@ -99,7 +115,7 @@ func (f *folder) sameTied(oa *Object, ia uint32, ob *Object, ib uint32) bool {
 
 // hasExtab reports whether a function's index entry leads to a table.
 func (l *Link) hasExtab(o *Object, i uint32) bool {
-	for _, x := range o.tied[i] {
+	for _, x := range l.metadata(o, i) {
 		rs := o.File.Relocs(x)
 		for k := range rs.Len() {
 			if t := l.resolveRef(o, rs.At(k).Sym); t.kind == toSection && l.isExtab(l.Section(t.sec)) {

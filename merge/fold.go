@@ -116,9 +116,9 @@ func (l *Link) significant(id SecID) bool {
 
 // outputClass tells apart sections that can end up in different output
 // sections.
-func (f *folder) outputClass(name string) string {
+func (f *folder) outputClass(o *Object, name string) string {
 	if f.l.opt.Class != nil {
-		return f.l.opt.Class(name)
+		return f.l.opt.Class(int(o.index), name)
 	}
 	return defaultClass(name)
 }
@@ -150,7 +150,7 @@ func (f *folder) label() {
 		s := &o.File.Sections[i]
 		h.Reset()
 		buf = buf[:0]
-		buf = append(buf, f.outputClass(s.Name)...)
+		buf = append(buf, f.outputClass(o, s.Name)...)
 		buf = binary.LittleEndian.AppendUint64(append(buf, 0), s.Flags)
 		buf = f.labelRelocs(buf, o, i)
 		if source, ok := f.l.source[id]; ok {

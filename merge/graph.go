@@ -145,15 +145,21 @@ type Options struct {
 	PinAll bool
 	// KeepSection: a section that a linker script could name in KEEP.
 	KeepSection func(name string) bool
+	// Discards: a section that a linker script throws away.
+	Discards func(name string) bool
 	// Class tells apart section names that end up in different output
-	// sections; sections of different classes never fold.
-	Class func(name string) string
+	// sections, by the object's place in link order and the section's name;
+	// sections of different classes never fold. nil: by the name alone.
+	Class func(object int, name string) string
 	// Keep: a function of this (mangled) name stays apart.
 	Keep func(name string) bool
 	// KeepAll: the linker was not asked to drop what nothing reaches.
 	KeepAll bool
 	// Exclude says how what is gone is kept out of the output.
 	Exclude Exclusion
+	// WholeStrings: the linker keeps every string of a mergeable section of
+	// which any is used.
+	WholeStrings bool
 	// NoThunks: functions whose address is taken keep their bodies.
 	NoThunks bool
 }

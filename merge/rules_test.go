@@ -206,7 +206,8 @@ func TestRules(t *testing.T) {
 		{name: "pinned data", mode: all, opt: Options{Pinned: map[string]bool{"anon.b": true}}, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea anon.b(%rip),%rax\nret") +
 			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad -1\n.section .rodata..Lanon.b,\"a\"\n.globl anon.b\nanon.b: .quad -1\n" + rustc}, apart: "a:.rodata..Lanon.a anon.b"},
 		{name: "groups", mode: all, sources: []string{callers("f", "g") + fn("f", work) + ".section .text.g,\"axG\",@progbits,g,comdat\n.globl g\ng:\n.cfi_startproc\n" + work + ".cfi_endproc\n" + rustc}, apart: "f g"},
-		{name: "output classes", mode: all, opt: Options{Class: func(n string) string { return n }}, sources: []string{callers("f", "g") + fn("f", work) + fn("g", work) + rustc}, apart: "f g"},
+		{name: "output classes", mode: all, opt: Options{Class: func(_ int, n string) string { return n }}, sources: []string{callers("f", "g") + fn("f", work) + fn("g", work) + rustc}, apart: "f g"},
+		{name: "output classes by file", mode: all, opt: Options{Class: func(o int, _ string) string { return string(rune('a' + o)) }}, sources: []string{callers("f", "g", "h") + fn("f", work) + fn("g", work) + rustc, fn("h", work) + rustc}, same: "f g", apart: "g h"},
 		{name: "thread-local", mode: all, sources: []string{fn("main", "mov a@tpoff,%rax\nmov b@tpoff,%rcx\nret") +
 			".section .tdata.a,\"awT\"\na: .quad 1\n.section .tdata.b,\"awT\"\nb: .quad 1\n" + rustc}, apart: "a b"},
 		{name: "strings by contents", mode: safe, sources: []string{callers("f", "g") + fn("f", "lea .Ls(%rip),%rax\nret") + ".section .rodata.str1.1,\"aMS\",@progbits,1\n.Lx: .string \"zero\"\n.Ls: .string \"one\"\n" + rustc,

@@ -95,8 +95,27 @@ func (v *checker) checkExidxOrder() {
 	}
 }
 
-// unlikeExidx compares the unwind entries of two functions.
+// hasExidx says that there is an unwind table in the output: firmware that never unwinds is linked without.
+func (v *checker) hasExidx() bool {
+	const ptARMExidx = 0x70000001
+	for _, p := range v.out.file.Progs {
+		if p.Type == ptARMExidx {
+			return true
+		}
+	}
+	for i := range v.out.sections {
+		if s := &v.out.sections[i]; uint32(s.typ) == v.arch.exidx || strings.HasPrefix(s.name, ".ARM.exidx") {
+			return true
+		}
+	}
+	return len(v.out.byName["__exidx_start"]) > 0
+}
+
+// unlikeExidx compares the unwind entries of two functions, where there are any in the output.
 func (v *checker) unlikeExidx(a, b *section) *difference {
+	if v.arch.exidx == 0 || !v.hasExidx() {
+		return nil
+	}
 	x, y := a.exidx, b.exidx
 	if x == nil && y == nil {
 		return nil
