@@ -33,7 +33,7 @@ import (
 // in sections of its own. So a member goes where the linker came by it: where
 // it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
-	w := &writer{dir: filepath.Join(dir, "objects"), keepNames: p.script != nil && len(p.script.files) > 0}
+	w := &writer{dir: filepath.Join(dir, "objects"), byName: p.script != nil && len(p.script.files) > 0}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -71,9 +71,9 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		}
 		switch {
 		case len(objects) == 0:
-		case w.keepNames && f.archive != nil && f.archive.Thin:
+		case w.byName && f.archive != nil && f.archive.Thin:
 			return nil, errFileNames
-		case w.keepNames && f.archive != nil && !f.input.StartLib:
+		case w.byName && f.archive != nil && !f.input.StartLib:
 			paths[i] = []string{w.add(f.input.Path, objects)}
 			if !f.input.WholeArchive {
 				paths[i] = []string{p.option("--whole-archive"), paths[i][0], p.option("--no-whole-archive")}
@@ -84,7 +84,7 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 			}
 		}
 	}
-	if w.keepNames && !p.sameFiles(w.files) {
+	if w.byName && !p.sameFiles(w.files) {
 		return nil, errFileNames
 	}
 	if err := w.keepNames(dir); err != nil {
@@ -161,10 +161,10 @@ func (p *preparation) option(name string) string {
 // writer writes objects into a folder of the link's own.
 type writer struct {
 	dir string
-	// keepNames: files keep their names and archives stay archives, for a
+	// byName: files keep their names and archives stay archives, for a
 	// linker script tells them apart.
-	keepNames bool
-	files     []newFile
+	byName bool
+	files  []newFile
 }
 
 // newFile is a file to be written: an object or an archive.
@@ -196,7 +196,7 @@ func (w *writer) add(archive string, objects []newObject) string {
 // path makes up a path for a file. Its name keeps what tells its crate, and an
 // object's ends in .o, for some drivers go by that.
 func (w *writer) path(base string) string {
-	if w.keepNames {
+	if w.byName {
 		return filepath.Join(w.dir, strconv.Itoa(len(w.files)), base)
 	}
 	base = strings.TrimSuffix(base, ".o")
@@ -211,7 +211,11 @@ func (w *writer) path(base string) string {
 func (w *writer) keepNames(dir string) error {
 	names := make([]string, 0, 2*len(w.files))
 	for _, n := range w.files {
-		names = append(names, n.path, n.file.Name)
+		name := n.archive
+		if name == "" {
+			name = n.objects[0].file.Name
+		}
+		names = append(names, n.path, name)
 	}
 	return writeArgs(filepath.Join(dir, namesFile), names)
 }
@@ -222,7 +226,7 @@ func (w *writer) write() error {
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range w.files {
 		g.Go(func() error {
-			if w.keepNames {
+			if w.byName {
 				if err := os.Mkdir(filepath.Dir(w.files[i].path), 0o700); err != nil {
 					return err
 				}
