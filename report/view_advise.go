@@ -59,7 +59,7 @@ func (z *Sizes) Advise(state AdviceState) []Advice {
 	}
 	add(Advice{symbols, how, what, inProfile(`strip = true (backtraces then have no names)`), false, "strip"})
 	if state.Set["panic"] != "abort" {
-		add(Advice{labels[LabelLSDA], "at least", "landing pads: their tables alone, their code comes on top", inProfile(`panic = "abort" (if nothing catches panics)`), true, "panic"})
+		add(Advice{z.ownLandingPads(), "at least", "landing pads: their tables alone, their code comes on top", inProfile(`panic = "abort" (if nothing catches panics)`), true, "panic"})
 	}
 	if n, packed := z.packedRelocations(); n > packed {
 		add(Advice{n - packed, "exactly", fmt.Sprintf("relative relocations: %s bytes that would take %s", thousands(n), thousands(packed)),
@@ -91,7 +91,7 @@ func (z *Sizes) adviseOfLink(versions map[string]string) []Advice {
 			more += g.more() + g.jumps
 		}
 		if more > 0 {
-			list = append(list, Advice{more, "at most", "identical functions that keep an address of their own", `leanlink.toml: fold = "all"`, true, "fold"})
+			list = append(list, Advice{more, "about", "identical functions that keep an address of their own", `leanlink.toml: fold = "all"`, true, "fold"})
 		}
 	case "off":
 		var more uint64
@@ -191,9 +191,23 @@ func (z *Sizes) adviseOfPanics() []Advice {
 	return list
 }
 
+// ownLandingPads returns the bytes of landing-pad tables that a build with
+// panic = "abort" would not have. The standard library is compiled already and
+// keeps its own.
+func (z *Sizes) ownLandingPads() uint64 {
+	var sum uint64
+	for i := range z.Items {
+		if it := &z.Items[i]; it.Label == LabelLSDA && (it.Of != None || it.Crate != "") && !z.fromSysroot(it) {
+			sum += it.Bytes
+		}
+	}
+	return sum
+}
+
 // packedRelocations returns the bytes of relative relocations that could be
 // packed (SHT_RELR), and what they would take: an address, then bitmaps of the
-// words that follow it.
+// words that follow it; three entries of the dynamic section, for that which
+// counted them; and with glibc the version that says that it must know them.
 func (z *Sizes) packedRelocations() (now, packed uint64) {
 	if z.Layout == nil {
 		return 0, 0
@@ -208,6 +222,7 @@ func (z *Sizes) packedRelocations() (now, packed uint64) {
 		return 0, 0
 	}
 	var places []uint64
+	counted := uint64(16) // bytes of DT_RELACOUNT
 	for _, s := range f.Sections {
 		if s.Type != elf.SHT_RELA || s.Flags&elf.SHF_ALLOC == 0 {
 			continue
@@ -221,8 +236,20 @@ func (z *Sizes) packedRelocations() (now, packed uint64) {
 			if f.ByteOrder.Uint64(data[8:])&0xffffffff == relative && place%2 == 0 {
 				places = append(places, place)
 				now += 24
+			} else if f.ByteOrder.Uint64(data[8:])&0xffffffff == relative {
+				counted = 0 // one remains
 			}
 		}
+	}
+	if len(places) == 0 {
+		return 0, 0
+	}
+	packed = 3*16 - counted
+	if ends, err := f.DynValue(elf.DT_NULL); err == nil && len(ends) > 1 && counted > 0 {
+		packed += counted // GNU ld leaves room in the dynamic section
+	}
+	if needed, err := f.ImportedLibraries(); err == nil && slices.Contains(needed, "libc.so.6") {
+		packed += 16 + uint64(len("GLIBC_ABI_DT_RELR\x00"))
 	}
 	slices.Sort(places)
 	const word, bits = 8, 63

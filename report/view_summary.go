@@ -299,8 +299,14 @@ func (z *Sizes) SectionsView(o *ViewOptions) []*Table {
 			by[i].addr = out.Addr
 		}
 	}
+	var left sums
 	add := func(s *sums, is, name string) {
-		if s.file == 0 && s.vm == 0 || !o.Filter.matches(name, false) {
+		if s.file == 0 && s.vm == 0 {
+			return
+		}
+		if !o.Filter.matches(name, false) {
+			left.file += s.file
+			left.vm += s.vm
 			return
 		}
 		var addr any
@@ -316,6 +322,9 @@ func (z *Sizes) SectionsView(o *ViewOptions) []*Table {
 		add(&outside[l], Label(l).String(), "["+Label(l).String()+"]")
 	}
 	z.sort(t, o)
+	if left.file > 0 || left.vm > 0 {
+		t.Rows = append(t.Rows, Row{[]any{share(left.file, z.FileSize), left.file, left.vm, nil, "", "what the filter leaves out"}, RowRest})
+	}
 	t.total("the file")
 	if z.LoadSize > 0 {
 		t.note("%s of the file's bytes are loaded into memory or flash.", thousands(z.LoadSize))

@@ -74,6 +74,10 @@ func (m *measurement) join(list []report.Advice) []report.Advice {
 	if m == nil {
 		return list
 	}
+	computed := make(map[string]report.Advice)
+	for _, a := range list {
+		computed[a.Key] = a
+	}
 	measured := make(map[string]bool)
 	var joined []report.Advice
 	for _, r := range m.Results {
@@ -82,7 +86,11 @@ func (m *measurement) join(list []report.Advice) []report.Advice {
 		}
 		measured[r.Key] = true
 		loaded, file := int64(m.Loaded)-int64(r.Loaded), int64(m.File)-int64(r.File)
-		switch a := (report.Advice{How: "measured", Key: r.Key, What: r.Name, Line: r.Line}); {
+		a := report.Advice{How: "measured", Key: r.Key, What: r.Name, Line: r.Line}
+		if c, ok := computed[r.Key]; ok {
+			a.Line = c.Line // with what to mind
+		}
+		switch {
 		case loaded > 0:
 			a.Bytes, a.Loaded = uint64(loaded), true
 			joined = append(joined, a)

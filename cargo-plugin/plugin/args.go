@@ -22,6 +22,7 @@ type options struct {
 	quiet     int
 	release   bool
 	profile   string // --profile
+	chosen    []choice
 
 	format   string // table, json, csv, markdown or html
 	output   string // -o: a file instead of the standard output
@@ -54,6 +55,19 @@ var cargoFlags = map[string]cargoFlag{
 	"--config": {value: always, metadata: true}, "-Z": {value: always, metadata: true}, "--locked": {metadata: true}, "--frozen": {metadata: true}, "--offline": {metadata: true},
 	"--jobs": {value: always}, "-j": {value: always}, "--keep-going": {}, "--ignore-rust-version": {}, "--timings": {}, "--future-incompat-report": {},
 	"--color": {value: always}, "--quiet": {}, "-q": {}, "--verbose": {}, "-v": {}, "-vv": {},
+}
+
+// choice is what Cargo is asked to build, of several things that it may build
+// for it: an integration test has its package's programs built.
+type choice struct {
+	kind string // of a target: "bin", "example", …
+	name string // or a pattern of names; "" is all
+}
+
+// chosenKinds are the options that choose, by what they choose.
+var chosenKinds = map[string]string{
+	"--bin": "bin", "--bins": "bin", "--example": "example", "--examples": "example", "--test": "test", "--tests": "test",
+	"--bench": "bench", "--benches": "bench", "--lib": "cdylib",
 }
 
 type cargoFlag struct {
@@ -152,6 +166,9 @@ func (o *options) cargoOption(name, value string, given []string, flag cargoFlag
 			return usageErrorf("--color %s: must be auto, always or never", value)
 		}
 		o.color = value
+	}
+	if kind := chosenKinds[name]; kind != "" {
+		o.chosen = append(o.chosen, choice{kind, value})
 	}
 	o.cargo = append(o.cargo, given...)
 	if flag.metadata {

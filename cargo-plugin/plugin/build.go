@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -221,7 +222,7 @@ func (s *session) buildOne(plan *buildPlan) ([]*built, error) {
 	}
 	for _, m := range messages {
 		b := m.linked()
-		if b == nil {
+		if b == nil || !s.isChosen(b) {
 			continue
 		}
 		b.versions = versions
@@ -234,6 +235,22 @@ func (s *session) buildOne(plan *buildPlan) ([]*built, error) {
 		list = append(list, b)
 	}
 	return list, nil
+}
+
+// isChosen says whether the options ask for a program, or for nothing in
+// particular.
+func (s *session) isChosen(b *built) bool {
+	if len(s.opts.chosen) == 0 || slices.Contains(s.opts.cargo, "--all-targets") {
+		return true
+	}
+	return slices.ContainsFunc(s.opts.chosen, func(c choice) bool {
+		if c.name == "" {
+			// Programs have benchmarks of their own, which are built as their tests are.
+			return c.kind == b.Kind || c.kind == "bench" && b.Kind == "test"
+		}
+		fits, err := path.Match(c.name, b.Name)
+		return c.kind == b.Kind && fits && err == nil
+	})
 }
 
 // noteBuildTime keeps how long a build from nothing took, for the estimate of

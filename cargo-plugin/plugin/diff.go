@@ -139,7 +139,9 @@ func (s *session) buildRevision(rev string) ([]*subject, error) {
 	}
 	opts.targetDir = filepath.Join(p.TargetDir, ownFolder, "revisions")
 	opts.file = ""
-	fmt.Fprintf(s.stderr, "Building %s (%.12s)\n", rev, commit)
+	if s.opts.quiet == 0 {
+		fmt.Fprintf(s.stderr, "Building %s (%.12s)\n", rev, commit)
+	}
 	subjects, err := there.subjects()
 	for _, sub := range subjects {
 		sub.sizes.Title = fmt.Sprintf("%s at %s", sub.built.Name, rev)

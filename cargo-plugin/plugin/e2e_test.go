@@ -307,7 +307,11 @@ func TestInitAndUndo(t *testing.T) {
 		t.Errorf("with leanlink as the linker the build is not the user's: %v", err)
 	}
 	out, _ = c.run(0, "doctor")
-	c.contains(out, "leanlink is the linker (.cargo/config.toml)")
+	c.contains(out, "leanlink is the linker (.cargo/config.toml)", "the real linker is ", "/gcc (leanlink.toml:2)")
+	c.write("leanlink.toml", strings.Replace(c.read("leanlink.toml"), `"gcc"`, `"no-such-gcc"`, 1))
+	out, _ = c.run(101, "doctor")
+	c.contains(out, "FAIL  "+host+": the real linker no-such-gcc (leanlink.toml:2) is not there")
+	c.write("leanlink.toml", strings.Replace(c.read("leanlink.toml"), `"no-such-gcc"`, `"gcc"`, 1))
 	c.run(0, "init", "--undo")
 	if got := c.read(".cargo/config.toml"); got != fmt.Sprintf(before, host) {
 		t.Errorf("--undo leaves:\n%s", got)
@@ -331,6 +335,19 @@ func TestUserLinkerIsTheRealOne(t *testing.T) {
 	if c.read(".cargo/config.toml") != config {
 		t.Error("the user's config was changed")
 	}
+
+	// A linker that rustc's own flag names goes before all of these.
+	c.write("flaglinker", strings.ReplaceAll(c.read("mylinker"), "/ran", "/flagran"))
+	if err := os.Chmod(filepath.Join(c.dir, "flaglinker"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.write("leanlink.toml", "[target."+host+"]\nreal-linker = \"nowhere\"\n")
+	c.env = append(c.env, "RUSTFLAGS=-Clinker="+filepath.Join(c.dir, "flaglinker"))
+	out, _ := c.run(0, "--release", "-q")
+	c.contains(out, "What leanlink folded")
+	c.contains(c.read("flagran"), "ran")
+	out, _ = c.run(0, "doctor")
+	c.contains(out, "RUSTFLAGS names the linker ", "by rustc's -Clinker, which goes before linker = \"leanlink\"")
 }
 
 // TestSeveral has a workspace with several programs, a shared library and a
@@ -346,6 +363,7 @@ func TestSeveral(t *testing.T) {
 	c.write("b/Cargo.toml", "[package]\nname = \"prog-b\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nname = \"shared\"\ncrate-type = [\"cdylib\"]\n")
 	c.write("b/src/lib.rs", "#[no_mangle]\npub extern \"C\" fn answer(x: u32) -> u32 { x.checked_mul(42).unwrap() }\n")
 	c.write("a/examples/show.rs", helloMain)
+	c.write("a/tests/it.rs", "#[test]\nfn it() {}\n")
 	out, _ := c.run(0, "--release", "-q")
 	c.contains(out, "target/size-report/release/prog-a: ", "target/size-report/release/prog-b: ", "target/size-report/release/libshared.so: ")
 	if n := strings.Count(out, "What leanlink folded"); n != 3 {
@@ -356,8 +374,19 @@ func TestSeveral(t *testing.T) {
 	if strings.Contains(out, "prog-b") {
 		t.Errorf("another program is shown:\n%s", out)
 	}
-	_, errs := c.run(101, "--release", "-q", "--format", "html")
-	c.contains(errs, "a page shows one program and the project has 3; choose it by --bin")
+	out, _ = c.run(0, "crates", "--release", "-q", "-p", "prog-a", "--test", "it")
+	c.contains(out, "release/deps/it-")
+	if strings.Contains(out, "release/prog-a") { // which Cargo builds for the test
+		t.Errorf("another program is shown:\n%s", out)
+	}
+	out, _ = c.run(0, "--release", "-q", "--format", "html")
+	for _, name := range []string{"prog-a", "prog-b", "shared"} {
+		page := "target/size-report/release/" + name + ".size-report.html"
+		c.contains(out, page)
+		c.contains(c.read(page), "<!DOCTYPE html>")
+	}
+	_, errs := c.run(101, "--release", "-q", "--format", "html", "-o", "page.html")
+	c.contains(errs, "-o names one file and the project has 3 programs, each with a page; choose it by --bin")
 
 	c.write(".cargo/config.toml", "[build]\nbuild-dir = \"elsewhere\"\n[target."+hostOf(t)+"]\nlinker = \"leanlink\"\n")
 	out, _ = c.run(0, "--release", "-q", "--bin", "prog-a")

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"leanlink/report"
-	"leanlink/report/html"
 )
 
 // historyFile is where --record keeps what it notes, beside the workspace's
@@ -242,52 +241,4 @@ func sparkline(values []uint64) string {
 		b.WriteRune(bars[k])
 	}
 	return b.String()
-}
-
-// writeHTML writes the page of one file.
-func (s *session) writeHTML(subjects []*subject) error {
-	if len(subjects) != 1 {
-		return fmt.Errorf("a page shows one program and the project has %d; choose it by --bin, --example or --test", len(subjects))
-	}
-	sub := subjects[0]
-	var points []html.Point
-	if sub.built != nil {
-		p, err := s.projectOnce()
-		if err != nil {
-			return err
-		}
-		name := recordOf(sub).program()
-		list, _, err := readHistory(s.historyPath(p.Root))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, r := range list {
-			if r.program() == name {
-				points = append(points, html.Point{When: r.When, Commit: r.short(), File: r.File, Loaded: r.Loaded})
-			}
-		}
-	}
-	if s.opts.output == "" {
-		if sub.built == nil {
-			return usageErrorf("--format html: say where to with -o FILE")
-		}
-		s.opts.output = filepath.Join(filepath.Dir(sub.built.Path), sub.built.Name+".size-report.html")
-	}
-	advice, err := s.advice(sub, nil)
-	if err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	if err := html.Write(&b, sub.sizes, advice, points); err != nil {
-		return err
-	}
-	if s.opts.output == "-" {
-		_, err := s.stdout.Write(b.Bytes())
-		return err
-	}
-	if err := replaceFile(s.opts.output, b.Bytes(), 0o644); err != nil {
-		return err
-	}
-	fmt.Fprintln(s.stdout, s.relative(s.absolute(s.opts.output)))
-	return nil
 }

@@ -80,7 +80,7 @@ func (v *variant) isSet(set map[string]string, cfg *linker.Config) bool {
 		if key == "lto" && old == "true" {
 			old = "fat"
 		}
-		if old != value && !(key == "opt-level" && old == "z") {
+		if old != value && !(key == "opt-level" && old == "z") && !(key == "lto" && old == "fat") {
 			return false
 		}
 	}
@@ -95,6 +95,7 @@ func (v *variant) isSet(set map[string]string, cfg *linker.Config) bool {
 
 // measurement is what the variants of one program came to.
 type measurement struct {
+	Of           string // content hash of the program that was asked about
 	File, Loaded uint64 // bytes, as it is
 	Results      []measured
 }
@@ -163,7 +164,7 @@ func (s *session) measure(subjects []*subject) ([]*measurement, error) {
 				}
 				z := other.sizes
 				if n == 0 {
-					results[i] = &measurement{File: z.FileSize, Loaded: z.LoadSize}
+					results[i] = &measurement{Of: sub.hash(), File: z.FileSize, Loaded: z.LoadSize}
 				}
 				if m := results[i]; m != nil {
 					m.Results = append(m.Results, measured{v.key, v.name, v.line(first.Profile), z.FileSize, z.LoadSize, took.Seconds()})
@@ -241,11 +242,18 @@ func (s *session) remember(p *project, subjects []*subject, results []*measureme
 	return replaceFile(path, data, 0o644)
 }
 
-// remembered is what was measured of a program, or nil; another size as it is
-// means that the program has changed since.
+// hash tells whether a program is still the same; "" if that is unknown.
+func (sub *subject) hash() string {
+	if r := sub.sizes.Report; r != nil {
+		return r.Output.SHA256
+	}
+	return ""
+}
+
+// remembered is what was measured of a program, or nil if it has changed since.
 func (s *session) remembered(p *project, sub *subject) *measurement {
 	m := readMeasured(filepath.Join(s.variantsFolder(p), "measured.json"))[sub.built.program()]
-	if m == nil || m.File != sub.sizes.FileSize || m.Loaded != sub.sizes.LoadSize {
+	if m == nil || m.Of == "" || m.Of != sub.hash() {
 		return nil
 	}
 	return m
@@ -267,14 +275,15 @@ type pace struct {
 	done     []bool
 }
 
-// newPace expects of each variant what it took the last time, at most, else
-// what a whole build took; a link only takes the time of a link.
+// newPace expects of each variant what it took the last time, else what a
+// whole build took, and more where whole programs are optimised; a link only
+// takes the time of a link.
 func newPace(list []*variant, times map[string]time.Duration, profile string, whole time.Duration) *pace {
 	p := &pace{list, make([]time.Duration, len(list)), make([]bool, len(list))}
 	for i, v := range list {
 		p.expected[i] = times[timeName(profile, v)]
 		if p.expected[i] == 0 && v.settings == nil {
-			p.expected[i] = whole
+			p.expected[i] = whole * v.effort()
 		}
 	}
 	return p
@@ -286,9 +295,21 @@ func (p *pace) passed(n int, took time.Duration) {
 	p.done[n] = true
 	for i := range p.list {
 		if !p.done[i] && p.expected[i] == 0 && (p.list[i].settings == nil) == (p.list[n].settings == nil) {
-			p.expected[i] = took
+			p.expected[i] = took / p.list[n].effort() * p.list[i].effort()
 		}
 	}
+}
+
+// effort is how many times as long a variant takes to build, roughly, as the
+// project does as it is.
+func (v *variant) effort() time.Duration {
+	switch v.profile["lto"] {
+	case "fat":
+		return 3
+	case "thin":
+		return 2
+	}
+	return 1
 }
 
 // left is the sum of what is not done; known says that all of it is known but
@@ -314,7 +335,7 @@ func (p *pace) estimate() string {
 	}
 	what := fmt.Sprintf("Building %d variants and linking %d more", builds, len(p.list)-builds)
 	if sum, known := p.left(); known {
-		return fmt.Sprintf("%s: at most about %s.", what, roughly(sum))
+		return fmt.Sprintf("%s: about %s.", what, roughly(sum))
 	}
 	return what + ": each build takes about as long as a first build of this project."
 }
@@ -329,7 +350,7 @@ func (p *pace) progress(n int) string {
 	}
 	text := fmt.Sprintf("%s %d of %d: %s", bar, n+1, len(p.list), p.list[n].name)
 	if sum, known := p.left(); known && sum > 0 {
-		text += ", at most about " + roughly(sum) + " left"
+		text += ", about " + roughly(sum) + " left"
 	}
 	return text
 }

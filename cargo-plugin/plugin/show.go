@@ -90,7 +90,7 @@ func view(name string, needsReport bool, tables func(z *report.Sizes, s *session
 			return err
 		}
 		if s.opts.format == "html" {
-			if err := s.writeHTML(subjects); err != nil {
+			if err := s.writePages(subjects); err != nil {
 				return err
 			}
 			return s.afterwards(subjects)
@@ -224,7 +224,7 @@ func (s *session) show(views []report.View) error {
 // write writes to the standard output or the file of -o, which appears only
 // when it is whole.
 func (s *session) write(write func(io.Writer) error) error {
-	if s.opts.output == "" {
+	if s.opts.output == "" || s.opts.output == "-" {
 		return write(s.stdout)
 	}
 	var b bytes.Buffer

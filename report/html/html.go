@@ -147,7 +147,7 @@ type table struct {
 	Title   string   `json:"title"`
 	Columns []column `json:"columns"`
 	Rows    [][]any  `json:"rows"`
-	Kinds   []uint8  `json:"kinds"` // report.RowKind of each row
+	Kinds   []int    `json:"kinds"` // report.RowKind of each row; not bytes, which JSON has as text
 	Notes   []string `json:"notes"`
 }
 
@@ -157,13 +157,13 @@ type column struct {
 }
 
 func pageTable(t *report.Table) table {
-	out := table{Title: t.Title, Notes: t.Notes, Rows: [][]any{}, Kinds: []uint8{}}
+	out := table{Title: t.Title, Notes: t.Notes, Rows: [][]any{}, Kinds: []int{}}
 	for _, c := range t.Columns {
 		out.Columns = append(out.Columns, column{c.Title, uint8(c.Kind)})
 	}
 	for _, r := range t.Rows {
 		out.Rows = append(out.Rows, r.Cells)
-		out.Kinds = append(out.Kinds, uint8(r.Kind))
+		out.Kinds = append(out.Kinds, int(r.Kind))
 	}
 	return out
 }

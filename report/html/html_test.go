@@ -178,13 +178,13 @@ func shoot(ctx context.Context, t *testing.T, name string) {
 
 func TestBrowser(t *testing.T) {
 	z := sample(400)
-	name := "sample"
+	fileName := "sample"
 	if path := os.Getenv("LEANLINK_REPORT"); path != "" {
 		real, err := report.Open(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		z, name = real, "real"
+		z, fileName = real, "real"
 	}
 	history := []Point{{"2026-01-02", "aaaa111", 90000, 80000}, {"2026-01-03", "bbbb222", 95000, 85000}, {"2026-01-04", "cccc333", 91000, 81000}}
 	page := write(t, z, history)
@@ -220,9 +220,21 @@ func TestBrowser(t *testing.T) {
 			if got := text(`matchMedia("(prefers-color-scheme: dark)").matches`); got != fmt.Sprint(dark) {
 				t.Errorf("dark is %s", got)
 			}
-			shoot(ctx, t, name+"-map-"+scheme)
+			shoot(ctx, t, fileName+"-map-"+scheme)
 			if n := text(`document.querySelectorAll("#tree .tile").length`); len(n) < 2 {
 				t.Errorf("%s boxes in the map", n)
+			}
+
+			// Boxes lie within the map and names within their boxes.
+			if n := text(`(() => { const end = document.querySelector("#tree").getBoundingClientRect().bottom + 1; return [...document.querySelectorAll("#tree .tile")].filter((e) => e.getBoundingClientRect().bottom > end).length; })()`); n != "0" {
+				t.Errorf("%s boxes reach out of the map", n)
+			}
+			if n := text(`[...document.querySelectorAll("#tree .tile > span")].filter((e) => e.scrollWidth > e.clientWidth + 1).length`); n != "0" {
+				t.Errorf("%s names are longer than their boxes", n)
+			}
+			// The legend's shares are of what is shown.
+			if sum := text(`[...document.querySelectorAll("#legend small")].reduce((s, e) => s + parseFloat(e.textContent.replace("<", "")), 0).toFixed(0)`); sum != "100" {
+				t.Errorf("the legend adds up to %s%%", sum)
 			}
 
 			// A click goes into a box, the path above shows it, Escape goes out.
@@ -233,7 +245,7 @@ func TestBrowser(t *testing.T) {
 			if got := text(`document.querySelector("#crumbs b").textContent`); got != first {
 				t.Errorf("after a click on %q the map shows %q", first, got)
 			}
-			shoot(ctx, t, name+"-zoom-"+scheme)
+			shoot(ctx, t, fileName+"-zoom-"+scheme)
 			do(chromedp.KeyEvent(kb.Escape))
 			if got := text(`document.querySelector("#crumbs b").textContent`); got != "all" {
 				t.Errorf("after Escape the map shows %q", got)
@@ -252,7 +264,7 @@ func TestBrowser(t *testing.T) {
 			if after := text(`document.querySelector("#status").textContent`); after == before {
 				t.Errorf("before and after folding the map has the same: %s", after)
 			}
-			shoot(ctx, t, name+"-before-"+scheme)
+			shoot(ctx, t, fileName+"-before-"+scheme)
 			do(chromedp.Click(chromedp.CSS(`#when input[value=a]`)))
 
 			// Search.
@@ -260,28 +272,50 @@ func TestBrowser(t *testing.T) {
 			if n := text(`document.querySelectorAll("#found li").length`); n == "0" {
 				t.Error("the search for core finds nothing")
 			}
-			shoot(ctx, t, name+"-search-"+scheme)
+			shoot(ctx, t, fileName+"-search-"+scheme)
 			do(chromedp.SendKeys(chromedp.CSS("#search"), kb.Escape))
 			if n := text(`document.querySelectorAll("#found li").length`); n != "0" {
 				t.Errorf("after Escape the search still lists %s", n)
 			}
 
 			// The other views.
-			for _, tab := range []string{"summary", "functions", "duplicates", "generics", "retained", "sections"} {
+			for _, tab := range []string{"summary", "functions", "constants", "duplicates", "near", "generics", "retained", "dropped", "sections", "advice"} {
 				do(chromedp.Click(chromedp.CSS(`button[name=` + tab + `]`)))
 				if n := text(`document.querySelectorAll("#content tbody tr").length`); n == "0" {
 					t.Errorf("%s has no rows", tab)
 				}
 			}
-			do(chromedp.Click(chromedp.CSS(`button[name=duplicates]`)))
-			shoot(ctx, t, name+"-duplicates-"+scheme)
-			do(chromedp.Click(chromedp.CSS(`button[name=summary]`)))
-			shoot(ctx, t, name+"-summary-"+scheme)
-			do(chromedp.Click(chromedp.CSS(`button[name=history]`)))
-			if n := text(`document.querySelectorAll("#history circle").length`); n != "3" {
-				t.Errorf("%s builds in the history, there are 3", n)
+			do(chromedp.Click(chromedp.CSS(`button[name=functions]`)))
+			all := text(`document.querySelectorAll("#content tbody tr").length`)
+			do(chromedp.SendKeys(chromedp.CSS("#filter"), "core"))
+			if few := text(`document.querySelectorAll("#content tbody tr").length`); few == all || few == "0" {
+				t.Errorf("of %s rows the filter leaves %s", all, few)
 			}
-			shoot(ctx, t, name+"-history-"+scheme)
+			do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#filter").value = ""; document.querySelector("#filter").dispatchEvent(new Event("input"))`))
+			// A click on a column's head sorts by it, the next the other way round.
+			name := `document.querySelector("#content tbody tr td:last-child").textContent`
+			largest := text(name)
+			head := `document.querySelector("#content th:nth-child(3) button")`
+			do(chromedp.Evaluate[chromedp.Void](head + `.click()`))
+			if got := text(name); got != largest {
+				t.Errorf("by bytes %q is first, wanted %q", got, largest)
+			}
+			do(chromedp.Evaluate[chromedp.Void](head + `.click()`))
+			if got, sort := text(name), text(`document.querySelector("#content th:nth-child(3)").getAttribute("aria-sort")`); got == largest || sort != "ascending" {
+				t.Errorf("by bytes, the other way round (%s), %q is first", sort, got)
+			}
+			if got := text(`document.querySelector("#content tbody tr:last-child").className`); got != "total" {
+				t.Errorf("sorted, the last row is %q", got)
+			}
+			do(chromedp.Click(chromedp.CSS(`button[name=duplicates]`)))
+			shoot(ctx, t, fileName+"-duplicates-"+scheme)
+			do(chromedp.Click(chromedp.CSS(`button[name=summary]`)))
+			shoot(ctx, t, fileName+"-summary-"+scheme)
+			do(chromedp.Click(chromedp.CSS(`button[name=history]`)))
+			if n, rows := text(`document.querySelectorAll("#history circle").length`), text(`document.querySelectorAll("#history tbody tr").length`); n != "3" || rows != "3" {
+				t.Errorf("%s points and %s rows in the history, there are 3 builds", n, rows)
+			}
+			shoot(ctx, t, fileName+"-history-"+scheme)
 		})
 	}
 }
