@@ -108,10 +108,11 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 
 // hasPieces reports whether a section's strings or constants are merged by
 // the linker, so that contents are all that tells them apart. In an object
-// that is left alone they could not be aligned for others.
+// that is left alone they could not be aligned for others. An entry that is
+// larger than the section is none.
 func (l *Link) hasPieces(o *Object, s *objfile.Section) bool {
 	const plain = objfile.SHF_ALLOC | objfile.SHF_MERGE | objfile.SHF_STRINGS | objfile.SHF_GROUP
-	return s.Flags&objfile.SHF_MERGE != 0 && s.Flags&^plain == 0 && s.Rel == 0 && s.EntSize > 0 && o.Reason == ""
+	return s.Flags&objfile.SHF_MERGE != 0 && s.Flags&^plain == 0 && s.Rel == 0 && s.EntSize > 0 && s.EntSize <= s.Size && o.Reason == ""
 }
 
 // seesAddress reports whether a reference to code lets the program have the

@@ -8,6 +8,28 @@ import (
 	"leanlink/objfile"
 )
 
+// A mergeable section whose entries claim to be larger than it, or than any
+// number with a sign, has none.
+func TestEntriesLargerThanTheirSection(t *testing.T) {
+	for _, entry := range []uint64{0, 17, 1 << 62, 1 << 63, 1<<64 - 1} {
+		files := assemble(t, callers("f", "g")+fn("f", "lea k(%rip),%rax\n"+work)+fn("g", "lea k+8(%rip),%rax\n"+work)+section(".rodata.cst16,\"aM\",@progbits,16", "k: .quad 1,2")+rustc)
+		b := bytes.Clone(files[0].Data)
+		headers := binary.LittleEndian.Uint64(b[0x28:])
+		for i := range files[0].Sections {
+			if files[0].Sections[i].Name == ".rodata.cst16" {
+				binary.LittleEndian.PutUint64(b[headers+64*uint64(i)+56:], entry)
+			}
+		}
+		f, err := objfile.Parse("a.o", b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := planOf(t, Options{Mode: ModeAll}, f); p.together(t, "f", "g") {
+			t.Errorf("entries of %#x bytes: functions that use different constants fold", entry)
+		}
+	}
+}
+
 // What has no bytes in the file is no vtable, whatever size it claims: no
 // memory is asked for by that.
 func TestVtableWithoutBytes(t *testing.T) {

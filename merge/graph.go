@@ -390,6 +390,8 @@ func (l *Link) study(o *Object) {
 		switch {
 		case s.Type == objfile.SHT_CREL:
 			o.leave("compact relocations (CREL) are not understood")
+		case s.Flags&objfile.SHF_COMPRESSED != 0 && (s.Flags&objfile.SHF_ALLOC != 0 || s.Type == objfile.SHT_RELA || s.Type == objfile.SHT_REL):
+			o.leave("section " + s.Name + " is compressed") // which only what is not loaded can be (gABI)
 		case s.MultiRel && s.Flags&objfile.SHF_ALLOC != 0:
 			o.leave("section " + s.Name + " has several relocation sections")
 		case s.Name == ".comment":
