@@ -2,6 +2,7 @@ package linker
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
@@ -278,6 +279,11 @@ func (p *preparation) options() (merge.Options, error) {
 	for _, list := range [][]string{cl.Undefined, cl.KeepUnique} {
 		for _, n := range list {
 			opt.Wanted[n] = true
+		}
+	}
+	if inner := opt.Keep; len(cl.KeepUnique) > 0 {
+		opt.Keep = func(name string) bool {
+			return slices.Contains(cl.KeepUnique, name) || inner != nil && inner(name)
 		}
 	}
 	delete(opt.Wanted, "")

@@ -27,28 +27,20 @@ func (d *rustDesign) add(format string, args ...any) {
 // expression is arithmetic on x and y, of u64, that never panics.
 func (d *rustDesign) expression(depth int) string {
 	if depth == 0 {
-		return [...]string{"x", "y", fmt.Sprint(d.number()), "(x >> 3)"}[d.r.IntN(4)]
+		return [...]string{"x", "y", fmt.Sprintf("%du64", d.number()), "(x >> 3)"}[d.r.IntN(4)]
 	}
 	a, b := d.expression(depth-1), d.expression(depth-1)
 	switch d.r.IntN(5) {
 	case 0:
-		return fmt.Sprintf("%s.wrapping_add(%s)", paren(a), b)
+		return fmt.Sprintf("%s.wrapping_add(%s)", a, b)
 	case 1:
 		return fmt.Sprintf("(%s ^ %s)", a, b)
 	case 2:
-		return fmt.Sprintf("%s.rotate_left(%d)", paren(a), d.number())
+		return fmt.Sprintf("%s.rotate_left(%d)", a, d.number())
 	case 3:
 		return fmt.Sprintf("(if %s & 1 == 0 { %s } else { %s })", a, b, d.expression(depth-1))
 	}
-	return fmt.Sprintf("%s.wrapping_mul(%s)", paren(a), b)
-}
-
-// paren gives a bare number its type.
-func paren(e string) string {
-	if e[0] >= '0' && e[0] <= '9' {
-		return "(" + e + "u64)"
-	}
-	return e
+	return fmt.Sprintf("%s.wrapping_mul(%s)", a, b)
 }
 
 // module is the body of a module: pub fn run(x: u64) and what it needs. The
