@@ -25,10 +25,11 @@ type Config struct {
 	Save       string   // absolute folder for saved cases of every link, "" for none
 	Thunks     bool     // functions that keep an address of their own may become jumps
 
-	TrimPanic        string // keep, location or trap
+	TrimPanic        string // keep, location, message or trap
 	TrimBacktrace    string // keep or addresses
 	TrimUnwindTables string // keep, calls or drop
 	TrimRelocations  string // keep or packed
+	TrimAlign        string // keep or size
 
 	Budget []Budget // size limits, in the order of their names
 
@@ -44,7 +45,7 @@ type Config struct {
 
 // Trims says whether any key under trim asks for something to be left out.
 func (c *Config) Trims() bool {
-	for _, v := range []string{c.TrimPanic, c.TrimBacktrace, c.TrimUnwindTables, c.TrimRelocations} {
+	for _, v := range []string{c.TrimPanic, c.TrimBacktrace, c.TrimUnwindTables, c.TrimRelocations, c.TrimAlign} {
 		if v != "" && v != "keep" {
 			return true
 		}
@@ -130,14 +131,16 @@ var Keys = []Key{
 		Doc: "Keep all that each link reads there, with a script that replays it."},
 	{Name: "thunks", kind: kindBool, Default: "`true`", field: func(c *Config) any { return &c.Thunks },
 		Doc: "A function whose address is taken may become a jump to its twin where that is smaller; its address stays its own."},
-	{Name: "trim.panic", kind: kindChoice, choices: []string{"keep", "location", "trap"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimPanic },
-		Doc: "How much of a panic to leave out: where it was, or everything but a trap, which needs `panic = \"abort\"`."},
+	{Name: "trim.panic", kind: kindChoice, choices: []string{"keep", "location", "message", "trap"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimPanic },
+		Doc: "How much of a panic to leave out: where it was, what it says, or everything but a trap, which needs `panic = \"abort\"`."},
 	{Name: "trim.backtrace", kind: kindChoice, choices: []string{"keep", "addresses"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimBacktrace },
 		Doc: "Backtraces print addresses only, with `RUST_BACKTRACE=full`, without the code that reads debug information."},
 	{Name: "trim.unwind-tables", kind: kindChoice, choices: []string{"keep", "calls", "drop"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimUnwindTables },
 		Doc: "Keep the unwind rows that matter at calls only (a profiler that samples elsewhere may lose a frame), or none, which needs `panic = \"abort\"`."},
 	{Name: "trim.relocations", kind: kindChoice, choices: []string{"keep", "packed"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimRelocations },
 		Doc: "Have the real linker pack relative relocations, which needs glibc 2.36 or musl 1.2.4 at run time."},
+	{Name: "trim.align", kind: kindChoice, choices: []string{"keep", "size"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimAlign },
+		Doc: "Functions are aligned for speed only where that is wanted: not in programs optimised for size, nor in functions that are unlikely to run (x86-64)."},
 	{Name: "budget", kind: kindSizeLimit, Values: "table", Default: "none", field: func(c *Config) any { return &c.Budget },
 		Doc: "Size limits: `total`, `section.NAME`, `crate.NAME`, `region.NAME`, each in bytes, as `\"1.5MB\"` or `\"64KiB\"`, or as growth, `\"+2%\"` or `\"+10kB\"`."},
 }
@@ -187,7 +190,7 @@ func keyNames() string {
 func LoadConfig(cl *CommandLine, env *Environment) (*Config, error) {
 	place := cl.outputPlace()
 	cfg := &Config{Fold: "safe", Thunks: true, sources: map[string]source{}}
-	cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations = "keep", "keep", "keep", "keep"
+	cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations, cfg.TrimAlign = "keep", "keep", "keep", "keep", "keep"
 	if env.Get("CARGO_MANIFEST_DIR") != "" {
 		cfg.Profile = place.Profile
 	}

@@ -115,9 +115,9 @@ real-linker = "arm-none-eabi-ld"
 	want := &Config{
 		Fold: "all", Keep: []string{"core::*", "a?<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: dir + "/reports/",
 		Verify: true, Save: dir + "/cases", TrimPanic: "trap", TrimBacktrace: "addresses", TrimUnwindTables: "calls",
-		TrimRelocations: "packed",
-		Budget:          []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
-		Profile:         "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
+		TrimRelocations: "packed", TrimAlign: "keep",
+		Budget:  []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
+		Profile: "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
 	}
 	cfg, err := loadFor(t, dir, ".", ".", "target/tiny/deps/app-1", primary)
 	if err != nil {
@@ -174,7 +174,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, budget"
+const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, trim.align, budget"
 
 func TestConfigErrors(t *testing.T) {
 	tests := []struct{ file, text, err string }{
@@ -227,19 +227,19 @@ func TestConfigFromEnvironment(t *testing.T) {
 	}
 	cfg.sources = nil
 	want := &Config{Fold: "all", Keep: []string{"core::*", "a<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: "off", Verify: true,
-		Save: "/cases", TrimPanic: "location", TrimBacktrace: "keep", TrimUnwindTables: "drop", TrimRelocations: "keep",
+		Save: "/cases", TrimPanic: "location", TrimBacktrace: "keep", TrimUnwindTables: "drop", TrimRelocations: "keep", TrimAlign: "keep",
 		Profile: "release", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v, want\n%+v", cfg, want)
 	}
 
-	const variables = "LEANLINK_DISABLE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS"
+	const variables = "LEANLINK_DISABLE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS, LEANLINK_TRIM_ALIGN"
 	for variable, want := range map[string]string{
 		"LEANLINK_FOLDS=all":           "LEANLINK_FOLDS: unknown variable; there are " + variables,
 		"LEANLINK_BUDGET=1":            "LEANLINK_BUDGET: unknown variable; there are " + variables,
 		"LEANLINK_FOLD=alll":           `LEANLINK_FOLD: fold = "alll": must be safe, all or off`,
 		"LEANLINK_HOST=yes":            `LEANLINK_HOST: host = "yes": must be true or false`,
-		"LEANLINK_TRIM_PANIC=trap ":    `LEANLINK_TRIM_PANIC: trim.panic = "trap ": must be keep, location or trap`,
+		"LEANLINK_TRIM_PANIC=trap ":    `LEANLINK_TRIM_PANIC: trim.panic = "trap ": must be keep, location, message or trap`,
 		"LEANLINK_TRIM_RELOCATIONS=no": `LEANLINK_TRIM_RELOCATIONS: trim.relocations = "no": must be keep or packed`,
 	} {
 		if _, err := loadFor(t, dir, ".", ".", "target/release/deps/app-1", primary, variable); errText(err) != want {

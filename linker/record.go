@@ -261,7 +261,7 @@ func (p *preparation) claim(plan *merge.Plan) *verify.Claim {
 		}
 		if n := len(c.Objects); p.trims.cutFrom(n) {
 			for _, k := range p.trims.cuts[n] {
-				v.Cuts = append(v.Cuts, verifyCuts[k])
+				v.Cuts = append(v.Cuts, verifyCut(k))
 			}
 		}
 		c.Objects = append(c.Objects, v)

@@ -61,12 +61,14 @@ func (p *preparation) decideTrims(real *Linker, env *Environment) error {
 		return p.refuseTrim("trim.panic", "location", "Locations become one by folding, and fold is off")
 	}
 	p.trims.cut = merge.Trim{
-		Trap: p.cfg.TrimPanic == "trap",
+		Trap:     p.cfg.TrimPanic == "trap",
+		Messages: p.cfg.TrimPanic == "message",
 		// It is by folding that they become one.
 		Locations:  (p.cfg.TrimPanic == "location" || p.cfg.TrimPanic == "trap") && p.cfg.Fold != "off",
 		Symbolizer: p.cfg.TrimBacktrace == "addresses",
 		Frames:     p.cfg.TrimUnwindTables == "drop",
 		Calls:      p.cfg.TrimUnwindTables == "calls",
+		Align:      p.cfg.TrimAlign == "size",
 	}
 	return nil
 }
@@ -81,7 +83,10 @@ func (p *preparation) trim(link *merge.Link, opt merge.Options) (*merge.Link, er
 		return nil, p.refuseCut(err)
 	}
 	if p.trims.cut.Trap {
-		p.note("panic = trap: %d functions", t.Traps)
+		p.note("panic = trap: %d functions, %d operands", t.Traps, t.Operands)
+	}
+	if p.trims.cut.Messages {
+		p.note("panic = message: %d functions, %d operands", t.Messages, t.Operands)
 	}
 	if p.trims.cut.Locations {
 		p.note("panic locations: %d made one", t.Locations)
@@ -94,6 +99,9 @@ func (p *preparation) trim(link *merge.Link, opt merge.Options) (*merge.Link, er
 	}
 	if p.trims.cut.Calls {
 		p.note("unwind-tables = calls: %d bytes fewer", t.Frames)
+	}
+	if p.trims.cut.Align {
+		p.note("align = size: %d functions", t.Aligned)
 	}
 	var said []string
 	for _, key := range slices.Sorted(maps.Keys(t.Missing)) {
@@ -235,7 +243,17 @@ const dtRelr elf.DynTag = 36
 
 // verifyCuts are the names that the check has for cuts; indexed by merge.Cut.
 var verifyCuts = [...]verify.CutKind{merge.CutNone: verify.CutNone, merge.CutTrap: verify.CutTrap, merge.CutLocation: verify.CutLocation,
-	merge.CutReturn: verify.CutReturn, merge.CutFrames: verify.CutFrames, merge.CutRows: verify.CutRows}
+	merge.CutReturn: verify.CutReturn, merge.CutFrames: verify.CutFrames, merge.CutRows: verify.CutRows,
+	merge.CutOperands: verify.CutOperands, merge.CutMessage: verify.CutMessage, merge.CutHandOn: verify.CutHandOn}
+
+// verifyCut is the name that the check has for a cut.
+func verifyCut(c merge.Cut) verify.CutKind {
+	kind := verifyCuts[c&^merge.CutAligned]
+	if c&merge.CutAligned != 0 {
+		kind |= verify.CutAligned
+	}
+	return kind
+}
 
 // trimmedFile is where a trimmed object lies until the check.
 func trimmedFile(dir string, object int) string {

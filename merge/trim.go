@@ -18,6 +18,8 @@ import (
 type Trim struct {
 	// Trap: the panic entry points of the standard library become traps.
 	Trap bool
+	// Messages: panics have an empty message.
+	Messages bool
 	// Locations: all core::panic::Location constants become one.
 	Locations bool
 	// Symbolizer: the standard library's backtraces know no names.
@@ -26,6 +28,8 @@ type Trim struct {
 	Frames bool
 	// Calls: unwind tables that are exact at calls only.
 	Calls bool
+	// Align: no alignment that only serves speed where that is not wanted.
+	Align bool
 }
 
 // Any reports whether there is anything to do.
@@ -42,7 +46,16 @@ const (
 	CutReturn       // the function's body is a return
 	CutFrames       // the frame table is empty
 	CutRows         // the frame table has the rows that calls need
+	CutOperands     // addresses that are loaded for nothing
+	CutMessage      // the function hands on an empty message
+	CutHandOn       // the function's body is a jump to one that does
+
+	// CutAligned is added to what else was cut: the alignment is less.
+	CutAligned Cut = 1 << 7
 )
+
+// body reports whether a function has another body, which calls nothing.
+func (c Cut) body() bool { return c == CutTrap || c == CutReturn || c == CutHandOn }
 
 // Trimmed is what Link.Trim made.
 type Trimmed struct {
@@ -54,8 +67,12 @@ type Trimmed struct {
 	// Missing lists, for each trim by its key in the config, what it looked
 	// for and the standard library in use does not have.
 	Missing map[string][]string
-	// Traps is the number of panic entry points that became traps.
-	Traps int
+	// Traps is the number of panic entry points that became traps, Messages of
+	// those that lost their message, Operands that of addresses that only fed
+	// them.
+	Traps, Messages, Operands int
+	// Aligned is the number of functions whose alignment was taken down.
+	Aligned int
 	// Locations, Symbolizers are the numbers of Locations that were made one
 	// and of symbolizers that were cut; Frames is the bytes of frame tables
 	// that were dropped.
@@ -77,15 +94,22 @@ type trimmer struct {
 	l     *Link
 	edits []*objfile.Edit
 	out   *Trimmed
+	// ignored are the registers that changed functions do not look at.
+	ignored map[SecID]registers
 }
 
 // Trim makes the trims. The link itself stays as it is: the result's files
 // are for a new one. An error says that a trim can't be made in this link.
 func (l *Link) Trim(t Trim) (*Trimmed, error) {
-	x := &trimmer{l: l, edits: make([]*objfile.Edit, len(l.Objects))}
+	x := &trimmer{l: l, edits: make([]*objfile.Edit, len(l.Objects)), ignored: map[SecID]registers{}}
 	x.out = &Trimmed{Cuts: make([][]Cut, len(l.Objects)), Missing: map[string][]string{}}
 	if t.Trap {
 		if err := x.traps(); err != nil {
+			return nil, err
+		}
+	}
+	if t.Messages {
+		if err := x.messages(); err != nil {
 			return nil, err
 		}
 	}
@@ -94,6 +118,10 @@ func (l *Link) Trim(t Trim) (*Trimmed, error) {
 	}
 	if t.Symbolizer {
 		x.backtraces()
+	}
+	x.operands()
+	if t.Align {
+		x.alignments()
 	}
 	if t.Frames {
 		// Last: what goes before patches frame entries.

@@ -52,7 +52,7 @@ func (x *trimmer) backtraces() {
 				if code == nil || uint64(len(code)) > o.File.Sections[i].Size {
 					continue
 				}
-				x.cutBody(o, uint32(i), code, align)
+				x.cutBody(o, uint32(i), code, nil, align)
 				x.out.Cuts[o.index][i] = CutReturn
 				x.out.Symbolizers++
 			}

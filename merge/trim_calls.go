@@ -349,8 +349,8 @@ func (x *trimmer) rowsOf(o *Object, frame, i uint32, function map[uint32]uint32)
 	if !attached || cie.Signal {
 		return nil, initial, false
 	}
-	if x.out.Cuts[o.index] != nil && x.out.Cuts[o.index][section] != CutNone {
-		return nil, initial, true // a body of one instruction, which calls nothing
+	if x.out.Cuts[o.index] != nil && x.out.Cuts[o.index][section].body() {
+		return nil, initial, true
 	}
 	s := &o.File.Sections[section]
 	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS {

@@ -164,6 +164,13 @@ func (x *trimmer) traps() error {
 		missing = append(missing, "core::panicking")
 	}
 	x.missing("trim.panic", missing)
+	for i, cuts := range x.out.Cuts {
+		for k, cut := range cuts {
+			if cut == CutTrap {
+				x.ignored[l.Objects[i].Base+SecID(k)] = allRegisters
+			}
+		}
+	}
 	return nil
 }
 
@@ -253,16 +260,16 @@ func (x *trimmer) trap(o *Object, i uint32) {
 	if code == nil || uint64(len(code)) > o.File.Sections[i].Size {
 		return
 	}
-	x.cutBody(o, i, code, align)
+	x.cutBody(o, i, code, nil, align)
 	x.out.Cuts[o.index][i] = CutTrap
 }
 
-// cutBody gives a function a shorter body, which needs no relocations. Its
-// frame entries cover that, have no exception table and no rows of their own:
-// at its first instruction the frame is as it was at the call.
-func (x *trimmer) cutBody(o *Object, i uint32, code []byte, align uint64) {
+// cutBody gives a function a shorter body. Its frame entries cover that, have
+// no exception table and no rows of their own: at each of its instructions the
+// frame is as it was at the call.
+func (x *trimmer) cutBody(o *Object, i uint32, code []byte, relocs []objfile.Reloc, align uint64) {
 	f, e, l := o.File, x.edit(o), x.l
-	e.SetContents(i, code, nil)
+	e.SetContents(i, code, relocs)
 	e.SetAlign(i, align)
 	for _, k := range o.ownsSyms[i] {
 		s := f.Symbol(k)

@@ -37,19 +37,19 @@ func (x *Trimmed) sectionNamed(t *testing.T, object int, name string) (uint32, C
 	return 0, 0
 }
 
-const panicFmt = "_RNvNtCsgEmfK2I1SDS_4core9panicking9panic_fmt"
+const panicFmtName = "_RNvNtCsgEmfK2I1SDS_4core9panicking9panic_fmt"
 
 const trapProgram = `
 	.section .text.main,"ax",@progbits
 	.globl main
 	.type main,@function
-main:	call ` + panicFmt + `@PLT
+main:	call ` + panicFmtName + `@PLT
 	ret
-	.section .text.` + panicFmt + `,"ax",@progbits
+	.section .text.` + panicFmtName + `,"ax",@progbits
 	.p2align 4
-	.globl ` + panicFmt + `
-	.type ` + panicFmt + `,@function
-` + panicFmt + `:
+	.globl ` + panicFmtName + `
+	.type ` + panicFmtName + `,@function
+` + panicFmtName + `:
 	.cfi_startproc
 	.cfi_personality 0x9b,DW.ref.rust_eh_personality
 	.cfi_lsda 0x1b,.Lexception
@@ -60,7 +60,7 @@ main:	call ` + panicFmt + `@PLT
 	popq %rbx
 	ret
 	.cfi_endproc
-	.size ` + panicFmt + `, .-` + panicFmt + `
+	.size ` + panicFmtName + `, .-` + panicFmtName + `
 	.section .gcc_except_table.x,"a",@progbits
 .Lexception:
 	.byte 0xff, 0xff, 1, 0
@@ -85,7 +85,7 @@ DW.ref.rust_eh_personality: .quad 0
 
 func TestTrap(t *testing.T) {
 	_, x := trimOf(t, Trim{Trap: true}, trapProgram+rustc)
-	i, cut := x.sectionNamed(t, 0, ".text."+panicFmt)
+	i, cut := x.sectionNamed(t, 0, ".text."+panicFmtName)
 	f := x.Files[0]
 	if cut != CutTrap || string(f.Bytes(i)) != "\x0f\x0b" || f.Relocs(i).Len() != 0 || f.Sections[i].Align != 1 {
 		t.Fatalf("cut %d: %x, %d relocations, alignment %d", cut, f.Bytes(i), f.Relocs(i).Len(), f.Sections[i].Align)
@@ -165,7 +165,7 @@ func TestTrapRefused(t *testing.T) {
 func TestTrapNotAlone(t *testing.T) {
 	source := strings.Replace(trapProgram, "\t.section .gcc_except_table", "other: ret\n.type other,@function\n\t.section .gcc_except_table", 1)
 	_, x := trimOf(t, Trim{Trap: true}, source+rustc)
-	if _, cut := x.sectionNamed(t, 0, ".text."+panicFmt); cut != CutNone || !slices.Equal(x.Missing["trim.panic"], []string{"core::panicking::panic_fmt"}) {
+	if _, cut := x.sectionNamed(t, 0, ".text."+panicFmtName); cut != CutNone || !slices.Equal(x.Missing["trim.panic"], []string{"core::panicking::panic_fmt"}) {
 		t.Errorf("cut %d, missing %q", cut, x.Missing)
 	}
 	// C code of that name is none of Rust's.
@@ -202,7 +202,7 @@ func TestTrapMissing(t *testing.T) {
 
 func TestPanicPath(t *testing.T) {
 	for symbol, want := range map[string]string{
-		panicFmt: "core::panicking::panic_fmt",
+		panicFmtName: "core::panicking::panic_fmt",
 		"_ZN4core9panicking9panic_fmt17h0123456789abcdefE":                          "core::panicking::panic_fmt",
 		"_ZN4core9panicking13assert_failed17h0123456789abcdefE":                     "core::panicking::assert_failed",
 		"_RINvNtCsgEmfK2I1SDS_4core9panicking13assert_failedssECsjrHSEGnQ3l9_3std":  "core::panicking::assert_failed",
@@ -386,7 +386,7 @@ func TestDropFrames(t *testing.T) {
 	if cut != CutFrames || len(x.Files[0].Bytes(i)) != 0 || x.Files[0].Relocs(i).Len() != 0 || x.Frames == 0 {
 		t.Errorf("cut %d: %d bytes, %d relocations", cut, len(x.Files[0].Bytes(i)), x.Files[0].Relocs(i).Len())
 	}
-	if i, cut := x.sectionNamed(t, 0, ".text."+panicFmt); cut != CutTrap || string(x.Files[0].Bytes(i)) != "\x0f\x0b" {
+	if i, cut := x.sectionNamed(t, 0, ".text."+panicFmtName); cut != CutTrap || string(x.Files[0].Bytes(i)) != "\x0f\x0b" {
 		t.Errorf("cut %d", cut)
 	}
 	for _, tt := range []struct{ name, source, want string }{

@@ -25,7 +25,15 @@ const (
 	CutReturn           // a function whose body is a return
 	CutFrames           // an empty frame table
 	CutRows             // a frame table with the rows that calls need
+	CutOperands         // code that no longer loads some addresses
+	CutMessage          // the function that panics with messages go through, with an empty one
+	CutHandOn           // a function that only hands its Location on to that one
+
+	CutAligned CutKind = 1 << 7 // besides: a function that may lie anywhere
 )
+
+// body says that the function has another body.
+func (c CutKind) body() bool { return c == CutTrap || c == CutReturn || c == CutHandOn }
 
 // proveCuts compares each trimmed object with its original.
 func (v *checker) proveCuts() error {
@@ -61,7 +69,11 @@ func (v *checker) proveCut(was, is *object, cuts []CutKind) {
 	}
 	for i := range was.symbols {
 		x, y := was.symbols[i], is.symbols[i]
-		if x.defined() && cut(x.shndx) != CutNone {
+		k := CutNone
+		if x.defined() {
+			k = cut(x.shndx)
+		}
+		if k.body() || k == CutLocation {
 			if y == (symbol{name: x.name}) && x.bind() == elf.STB_LOCAL && x.kind() == elf.STT_NOTYPE {
 				continue // a mapping symbol of what is gone
 			}
@@ -73,6 +85,15 @@ func (v *checker) proveCut(was, is *object, cuts []CutKind) {
 	}
 	for i, a := range was.sections {
 		b, kind := is.sections[i], cut(uint32(i))
+		if kind&CutAligned != 0 {
+			if what := v.unlikeAligned(a, b); what != "" {
+				v.fail(b, -1, "%s", what)
+			}
+			v.res.Cuts++
+			same := *b
+			same.align = a.align
+			b, kind = &same, kind&^CutAligned
+		}
 		if a.name != b.name || a.typ != b.typ || a.flags != b.flags || a.link != b.link || a.info != b.info || a.ent != b.ent {
 			v.fail(b, -1, "the trim changed the section's header")
 		}
@@ -116,6 +137,12 @@ func (v *checker) unlikeCut(was, is *section, kind CutKind, cut func(uint32) Cut
 		return v.unlikeLocation(was, is)
 	case CutRows:
 		return v.unlikeCallRows(was, is, cut)
+	case CutOperands:
+		return v.unlikeOperands(was, is)
+	case CutMessage:
+		return v.unlikeMessage(was, is)
+	case CutHandOn:
+		return v.unlikeHandOn(was, is)
 	}
 	return fmt.Sprintf("a cut of a kind that is not known: %d", kind)
 }
@@ -228,7 +255,7 @@ func unlikeCutFrames(was, is *section, cut func(uint32) CutKind) string {
 			continue
 		}
 		y := &was.obj.symbols[r.sym]
-		if !y.defined() || cut(y.shndx) == CutNone {
+		if !y.defined() || !cut(y.shndx).body() {
 			continue
 		}
 		if !same(pos, e.body) {

@@ -45,6 +45,7 @@ func proveOne(t *testing.T, was, is []byte, cuts map[string]CutKind) []string {
 		in.Cuts[i] = cuts[s.name]
 	}
 	v.claim, v.objects = &Claim{Objects: []Object{*in}}, []*object{o}
+	v.resolve()
 	if err := v.proveCuts(); err != nil {
 		t.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func (v *checker) unlikeCallRows(was, is *section, cut func(uint32) CutKind) str
 		if !y.defined() {
 			return fmt.Sprintf("the frame entry at 0x%x is of no function here", f.off)
 		}
-		if g == nil && cut(y.shndx) != CutNone {
+		if g == nil && cut(y.shndx).body() {
 			continue // a body of one instruction
 		}
 		code := was.obj.sections[y.shndx]
