@@ -149,10 +149,11 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 // instead of the second (rust-lang/rust 162078, llvm-project 220091). Copies of
 // one constant are equal in that, too, but nothing says what is a copy.
 //
-// In the safe mode any word of zeros counts, four bytes in plain constants and
-// an address's size in those with pointers, in which small lengths abound; what
-// is smaller than a word is let pass. What the compilers declare mergeable is
-// all of them: there, only constants that say nothing at all stay apart.
+// In the safe mode any zero counts that is as large as the numbers in such a
+// constant: of its alignment and no more than four bytes in plain constants, of
+// an address in those with pointers, in which small lengths abound. What is
+// smaller is let pass, for it is the upper end of most numbers; so (5u8, padding)
+// and 5u32 are one still.
 func (l *Link) mayBeUninitialised(o *Object, i uint32) bool {
 	f := o.File
 	b := f.Bytes(i)
@@ -166,7 +167,7 @@ func (l *Link) mayBeUninitialised(o *Object, i uint32) bool {
 		return false // vtables, lookup tables and jump tables: nobody compares their addresses
 	}
 	if rs.Len() == 0 {
-		return allZero(b) || hasZeroWord(b, 4)
+		return allZero(b) || hasZeroWord(b, int(min(max(f.Sections[i].Align, 1), 4)))
 	}
 	c := append([]byte(nil), b...)
 	for k := range rs.Len() {
@@ -180,8 +181,8 @@ func (l *Link) mayBeUninitialised(o *Object, i uint32) bool {
 
 // hasZeroWord reports whether one of b's aligned words is zero.
 func hasZeroWord(b []byte, size int) bool {
-	for k := 0; k+size <= len(b); k += size {
-		if allZero(b[k : k+size]) {
+	for k := 0; k < len(b); k += size {
+		if allZero(b[k:min(k+size, len(b))]) {
 			return true
 		}
 	}

@@ -186,7 +186,13 @@ func TestRules(t *testing.T) {
 		{name: "anonymous constants", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
 			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad -1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .quad -1\n" + rustc}, same: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
 		{name: "zeros that may be no values", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
-			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .long 0,1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .long 0,1\n" + rustc}, apart: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+			".section .rodata..Lanon.a,\"a\"\n.balign 4\n.Lanon.a: .long 0,1\n.section .rodata..Lanon.b,\"a\"\n.balign 4\n.Lanon.b: .long 0,1\n" + rustc}, apart: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+		{name: "a zero among bytes", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .byte 7,0,7\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .byte 7,0,7\n" + rustc}, apart: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+		{name: "a zero among halves", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .rodata..Lanon.a,\"a\"\n.balign 2\n.Lanon.a: .short 7,0,7\n.section .rodata..Lanon.b,\"a\"\n.balign 2\n.Lanon.b: .short 7,0,7\n" + rustc}, apart: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
+		{name: "upper ends of numbers", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
+			".section .rodata..Lanon.a,\"a\"\n.balign 4\n.Lanon.a: .long 97,7\n.section .rodata..Lanon.b,\"a\"\n.balign 4\n.Lanon.b: .long 97,7\n" + rustc}, same: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
 		{name: "zeros beside pointers", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
 			".section .data.rel.ro..Lanon.a,\"aw\"\n.Lanon.a: .quad d,0\n.section .data.rel.ro..Lanon.b,\"aw\"\n.Lanon.b: .quad d,0\n.data\nd: .quad 1\n" + rustc}, apart: "a:.data.rel.ro..Lanon.a a:.data.rel.ro..Lanon.b"},
 		{name: "lengths beside pointers", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
