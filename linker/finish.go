@@ -18,6 +18,7 @@ import (
 const (
 	draftFile = "draft" // the report without what only the output tells
 	fatesFile = "fates" // what was done to each section, for the check
+	mapFile   = "map"   // the link map of a stripped output, for the check
 )
 
 // keepUnchanged leaves the report of a link that was left as it was.
@@ -37,6 +38,19 @@ func (p *preparation) keepUnchanged(reason, dir string) error {
 	}
 	r.Tally()
 	return writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.WriteDraft(w, r) })
+}
+
+// mapFlags asks the linker for a link map where the check would find few names
+// in the output to begin with.
+func (p *preparation) mapFlags(dir string) []string {
+	if !p.cfg.Verify || !p.cl.StripAll || p.cl.Map != "" || p.kind == KindUnknown {
+		return nil
+	}
+	flag := "-Map=" + filepath.Join(dir, mapFile)
+	if p.cl.Style == StyleCC {
+		return []string{"-Xlinker", flag} // -Wl would split it at a comma
+	}
+	return []string{flag}
 }
 
 // keepRecord leaves the record of a plan in the work folder.
@@ -137,6 +151,13 @@ func loadClaim(cl *CommandLine, cfg *Config, real *Linker, dir string) (*verify.
 		return nil, err
 	}
 	c.Output = resolve(cl.Dir, cl.Output)
+	if cl.StripAll {
+		for _, path := range []string{filepath.Join(dir, mapFile), resolve(cl.Dir, cl.Map)} {
+			if info, err := os.Stat(path); c.Map == "" && err == nil && info.Mode().IsRegular() {
+				c.Map = path
+			}
+		}
+	}
 	files := p.in.linkOrder()
 	if len(files) != len(c.Objects) {
 		return nil, fmt.Errorf("%d objects take part in the link now, %d did before", len(files), len(c.Objects))

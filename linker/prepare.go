@@ -108,7 +108,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err := p.in.mapped.unchanged(); err != nil {
 		return nil, err
 	}
-	return &Prepared{Args: append(args, p.linkerFlags()...)}, nil
+	return &Prepared{Args: append(append(args, p.linkerFlags()...), p.mapFlags(dir)...)}, nil
 }
 
 // preparation is what the phases of Prepare share.
