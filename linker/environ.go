@@ -20,6 +20,10 @@ const (
 	markNested = "LEANLINK_NESTED" // for the real linker: its own path
 )
 
+// testPoison, set to anything, fills what folds with traps instead of leaving
+// it out, so that a test's program ends where it should not have got to.
+const testPoison = "LEANLINK_TEST_POISON"
+
 // selfExe is the running program, also if its file was replaced meanwhile. In a
 // sandbox without /proc it is what this process was started as, "" if that
 // cannot be found.

@@ -1,6 +1,7 @@
 package linker
 
 import (
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -242,6 +243,7 @@ func (p *preparation) options() (merge.Options, error) {
 	opt := merge.Options{
 		Shared: cl.Shared, Wanted: p.in.wanted, Pinned: map[string]bool{}, PinAll: p.in.pinAll || cl.Plugin,
 		KeepAll: !cl.GCSections, NoThunks: !p.cfg.Thunks, Keep: keepNames(p.cfg.Keep),
+		Poison: os.Getenv(testPoison) != "",
 	}
 	switch p.cfg.Fold {
 	case "safe":

@@ -511,3 +511,12 @@ func TestRulesRISCV(t *testing.T) {
 func (l *Link) placeIn(o *Object, r objfile.Reloc) int64 {
 	return int64(l.resolveRef(o, r.Sym).value) + r.Addend
 }
+
+// Poison is refused where no byte is known that traps.
+func TestPoisonOfAnotherMachine(t *testing.T) {
+	p := planFor(t, "thumbv7m-none-eabi", Options{Mode: ModeSafe, Poison: true}, thumb("main", "bl a\nbl b\nbx lr")+thumb("a", "adds r0, #3\nbx lr")+thumb("b", "adds r0, #3\nbx lr"))
+	const want = "a.o: poison: no byte is known that traps on this machine"
+	if _, err := p.Edit(0); err == nil || err.Error() != want {
+		t.Errorf("Edit: %v, want %s", err, want)
+	}
+}

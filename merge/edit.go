@@ -31,7 +31,7 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 		return nil, nil
 	}
 	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), marks: map[SecID]uint32{}}
-	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exclusions, e.thunks, e.strings} {
+	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exclusions, e.poison, e.thunks, e.strings} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -272,7 +272,7 @@ func (e *editor) exclusions() error {
 			continue
 		}
 		fate := e.p.Fate[e.o.Base+SecID(i)]
-		if fate != FateFolded && fate != FateDropped {
+		if fate != FateFolded && fate != FateDropped || fate == FateFolded && e.l.opt.Poison {
 			continue
 		}
 		if fate == FateDropped && e.definesGlobal(uint32(i)) {

@@ -162,6 +162,8 @@ type Options struct {
 	WholeStrings bool
 	// NoThunks: functions whose address is taken keep their bodies.
 	NoThunks bool
+	// Poison: what folds stays, with traps for contents; for tests.
+	Poison bool
 }
 
 // Exclusion is a way to make a linker leave sections out. All of them leave

@@ -217,6 +217,13 @@ func (e *Edit) SetAlign(section uint32, align uint64) {
 	}
 }
 
+// Retain makes a section one that --gc-sections keeps (SHF_GNU_RETAIN).
+func (e *Edit) Retain(section uint32) {
+	s := e.head(section)
+	s.Flags |= SHF_RETAIN
+	e.heads[section] = s
+}
+
 // Exclude makes a section one that a linker leaves out whatever refers to it
 // (SHF_EXCLUDE; it is no longer allocated).
 func (e *Edit) Exclude(section uint32) {

@@ -7,6 +7,9 @@
 // own measure of size and their own reading of symbols, so that a mistake in
 // leanlink's ELF code cannot hide itself.
 //
+// TestSuites does the same with published crates: it runs their own tests, linked
+// plainly, folded, and with traps for what folds (testdata/suites).
+//
 // # Commands of the scripts
 //
 // Besides testscript's own commands:

@@ -30,7 +30,9 @@ var tools struct {
 
 func TestMain(m *testing.M) {
 	testscript.Main(runner{m}, map[string]func(){
-		"keeplink": keepLink,
+		"keeplink":   keepLink,
+		"linkall":    linkAll,
+		"unredirect": unredirect,
 	})
 }
 
