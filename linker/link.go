@@ -222,10 +222,13 @@ type captured struct {
 func runCaptured(run *runner, cl *CommandLine, real *Linker, args []string, work *workFolder, env *Environment) (Exit, *captured, error) {
 	c := &captured{}
 	var err error
-	if c.stdout, err = os.Create(filepath.Join(work.Path, "stdout")); err != nil {
+	create := func(name string) (*os.File, error) {
+		return os.OpenFile(filepath.Join(work.Path, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if c.stdout, err = create("stdout"); err != nil {
 		return Exit{}, c, err
 	}
-	if c.stderr, err = os.Create(filepath.Join(work.Path, "stderr")); err != nil {
+	if c.stderr, err = create("stderr"); err != nil {
 		return Exit{}, c, err
 	}
 	exit, err := runReal(run, cl, real, args, cl.ResponseFile, work, env, [3]*os.File{os.Stdin, c.stdout, c.stderr})

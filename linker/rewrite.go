@@ -200,6 +200,9 @@ func (w *writer) path(base string) string {
 		return filepath.Join(w.dir, strconv.Itoa(len(w.files)), base)
 	}
 	base = strings.TrimSuffix(base, ".o")
+	for c := range byte(' ') { // a NUL is in no file's name, and what are not letters no tool expects
+		base = strings.ReplaceAll(base, string(rune(c)), "_")
+	}
 	// The number makes names unique and may make them too long.
 	if len(base) > 200 {
 		base = base[len(base)-200:]
@@ -215,6 +218,7 @@ func (w *writer) keepNames(dir string) error {
 		if name == "" {
 			name = n.objects[0].file.Name
 		}
+		name, _, _ = strings.Cut(name, "\x00")
 		names = append(names, n.path, name)
 	}
 	return writeArgs(filepath.Join(dir, namesFile), names)
