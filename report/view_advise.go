@@ -102,60 +102,7 @@ func (z *Sizes) adviseOfLink(versions map[string]string) []Advice {
 			list = append(list, Advice{more, "at most", "identical bodies", `leanlink.toml: fold = "safe"`, true, "fold"})
 		}
 	}
-	// One crate in two files is there in two versions, or with two sets of
-	// features.
-	type file struct {
-		path  string
-		bytes uint64
-	}
-	byCrate := make(map[string][]file)
-	for i := range z.Items {
-		it := &z.Items[i]
-		if it.Of == None {
-			continue
-		}
-		in := &z.Report.Inputs[z.Report.Sections[it.Of].Input]
-		if in.Member == "" || in.Crate == "" || strings.HasPrefix(in.Path, "$SYSROOT/") {
-			continue
-		}
-		files := byCrate[in.Crate]
-		k := slices.IndexFunc(files, func(f file) bool { return f.path == in.Path })
-		if k < 0 {
-			k = len(files)
-			files = append(files, file{path: in.Path})
-		}
-		files[k].bytes += it.Bytes
-		byCrate[in.Crate] = files
-	}
-	for _, crate := range sortedNames(byCrate) {
-		files := byCrate[crate]
-		if len(files) < 2 {
-			continue
-		}
-		var sum, most uint64
-		for _, f := range files {
-			sum += f.bytes
-			most = max(most, f.bytes)
-		}
-		if sum > most {
-			var known []string
-			for _, f := range files {
-				if v := versions[path.Base(f.path)]; v != "" && !slices.Contains(known, v) {
-					known = append(known, v)
-				}
-			}
-			slices.Sort(known)
-			what, line := fmt.Sprintf("%d versions of the crate %s", len(files), crate), "Cargo.lock: cargo tree -d says who wants which; cargo update may make them one"
-			switch {
-			case len(known) > 1:
-				what += ": " + strings.Join(known, ", ")
-			case len(known) == 1:
-				what = fmt.Sprintf("%s %s, compiled %d times", crate, known[0], len(files))
-				line = "Cargo.toml: cargo tree -e features -i " + crate + " says who wants which of its features; let them want the same"
-			}
-			list = append(list, Advice{sum - most, "at most", what, line, true, ""})
-		}
-	}
+	list = append(list, z.adviseOfVersions(versions)...)
 	for k, g := range z.nearGroups(o) {
 		if k == 3 {
 			break
@@ -163,6 +110,61 @@ func (z *Sizes) adviseOfLink(versions map[string]string) []Advice {
 		if g.more() >= 2048 {
 			list = append(list, Advice{g.more(), "at most", fmt.Sprintf("%d bodies of %s, the same but for a constant or a callee", g.kept, z.groupName(g, o)), "the source: take what differs as an argument (a dyn reference, an enum), or move what does not depend on the type into a function without it", true, ""})
 		}
+	}
+	return list
+}
+
+// adviseOfVersions is what crates cost that are there twice: in two versions, or
+// with two sets of features. A generic function of such a crate is compiled
+// elsewhere, and only the crate's name is known of it, so it may be of either.
+func (z *Sizes) adviseOfVersions(versions map[string]string) []Advice {
+	files := make(map[string][]string) // by crate, the names of the rlibs that were linked
+	for _, arg := range z.Report.Command {
+		name := path.Base(arg)
+		if crate := FileCrate(arg, ""); strings.HasSuffix(name, ".rlib") && !strings.HasPrefix(arg, "$SYSROOT/") && !slices.Contains(files[crate], name) {
+			files[crate] = append(files[crate], name)
+		}
+	}
+	own := make(map[string]uint64) // bytes by rlib
+	sum := make(map[string]uint64) // bytes by crate
+	for i := range z.Items {
+		it := &z.Items[i]
+		name := ""
+		if it.Of != None {
+			name = path.Base(z.Report.Inputs[z.Report.Sections[it.Of].Input].Path)
+		}
+		crate := it.Crate
+		if slices.Contains(files[it.For], name) { // from the crate's own rlib, whatever it was made of
+			crate = it.For
+			own[name] += it.Bytes
+		}
+		if len(files[crate]) > 1 && it.Memory > 0 {
+			sum[crate] += it.Bytes
+		}
+	}
+	var list []Advice
+	for _, crate := range sortedNames(sum) {
+		var most uint64
+		var known []string
+		for _, name := range files[crate] {
+			most = max(most, own[name])
+			if v := versions[name]; v != "" && !slices.Contains(known, v) {
+				known = append(known, v)
+			}
+		}
+		if sum[crate] <= most {
+			continue
+		}
+		slices.Sort(known)
+		what, line := fmt.Sprintf("%d versions of the crate %s", len(files[crate]), crate), "Cargo.lock: cargo tree -d says who wants which; cargo update may make them one"
+		switch {
+		case len(known) > 1:
+			what += ": " + strings.Join(known, ", ")
+		case len(known) == 1:
+			what = fmt.Sprintf("%s %s, compiled %d times", crate, known[0], len(files[crate]))
+			line = "Cargo.toml: cargo tree -e features -i " + crate + " says who wants which of its features; let them want the same"
+		}
+		list = append(list, Advice{sum[crate] - most, "about", what, line, true, ""})
 	}
 	return list
 }

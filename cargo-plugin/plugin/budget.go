@@ -140,7 +140,7 @@ func (s *session) regions(sub *subject) ([]report.Region, string, error) {
 // budgetTable shows verdicts.
 func budgetTable(verdicts []verdict) *report.Table {
 	t := &report.Table{Key: "budget", Title: "Budget",
-		Columns: []report.Column{{Key: "size", Title: "bytes", Kind: report.ColumnBytes}, {Key: "limit", Title: "limit", Kind: report.ColumnBytes}, {Key: "left", Title: "left", Kind: report.ColumnChange},
+		Columns: []report.Column{{Key: "size", Title: "bytes", Kind: report.ColumnBytes}, {Key: "limit", Title: "limit", Kind: report.ColumnBytes}, {Key: "left", Title: "left", Kind: report.ColumnBytes},
 			{Key: "ok", Title: "", Kind: report.ColumnText}, {Key: "name", Title: "budget", Kind: report.ColumnName}}}
 	for i := range verdicts {
 		v := &verdicts[i]
@@ -148,7 +148,11 @@ func budgetTable(verdicts []verdict) *report.Table {
 		if v.broken() {
 			ok = "EXCEEDED"
 		}
-		t.Rows = append(t.Rows, report.Row{Cells: []any{v.size, v.limit, int64(v.limit) - int64(v.size), ok, v.budget.What}})
+		var left any = v.limit - v.size
+		if v.broken() {
+			left = -int64(v.size - v.limit)
+		}
+		t.Rows = append(t.Rows, report.Row{Cells: []any{v.size, v.limit, left, ok, v.budget.What}})
 	}
 	return t
 }

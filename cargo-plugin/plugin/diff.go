@@ -126,6 +126,16 @@ func (s *session) buildRevision(rev string) ([]*subject, error) {
 	if there.dir, err = inside(s.dir); err != nil {
 		return nil, err
 	}
+	// A lock file that is not committed would be made anew, perhaps with other
+	// versions, which are no part of the difference.
+	if root, err := inside(p.Root); err == nil {
+		lock := filepath.Join(root, "Cargo.lock")
+		if data, err := os.ReadFile(filepath.Join(p.Root, "Cargo.lock")); err == nil && isFolder(root) && !fileExists(lock) {
+			if err := os.WriteFile(lock, data, 0o644); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if s.opts.manifest != "" {
 		manifest, err := inside(s.absolute(s.opts.manifest))
 		if err != nil {

@@ -343,11 +343,11 @@
         const tr = make("tr", ["", "rest", "total"][t.kinds[i]]);
         texts.forEach((text, c) => {
           const kind = t.columns[c].kind;
-          const td = make("td", !isText(kind) ? "n" : kind === 1 ? "name" : kind > 6 ? "prose" : "");
+          const td = make("td", !isText(kind) ? "n" : kind === 1 ? "name" : kind > 6 ? "prose" : "word");
           // A path may break between its parts.
           String(text).split("::").forEach((part, k) => td.append(...(k ? ["::", make("wbr"), part] : [part])));
           if (kind === 5 && largest[c] > 0 && !t.kinds[i] && row[c]) {
-            td.classList.add("bar");
+            td.classList.add("share");
             td.style.setProperty("--part", (100 * Math.abs(row[c])) / largest[c] + "%");
           }
           if (kind === 4 && row[c]) td.classList.add(row[c] > 0 ? "up" : "down");
@@ -414,6 +414,7 @@
       if (focus && b.name === name) b.focus();
     }
     open = tabs.find((t) => t.name === name);
+    history.replaceState(null, "", "#" + name); // so that a link can name a view
     $("map").hidden = name !== "map";
     $("history").hidden = name !== "history";
     $("tables").hidden = name === "map" || name === "history";
@@ -438,5 +439,7 @@
   });
   let timer = 0;
   addEventListener("resize", () => { clearTimeout(timer); timer = setTimeout(() => { if (!$("map").hidden) draw(); }, 80); });
-  choose("map");
+  const named = () => (tabs.some((t) => "#" + t.name === location.hash) ? location.hash.slice(1) : "map");
+  addEventListener("hashchange", () => choose(named()));
+  choose(named());
 })();
