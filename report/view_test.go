@@ -147,7 +147,7 @@ func allViews(z *Sizes, o *ViewOptions) map[string]func() ([]*Table, error) {
 		},
 		"advise": func() ([]*Table, error) { return []*Table{AdviceTable(z.Advise(AdviceState{}), false)}, nil },
 		"regions": func() ([]*Table, error) {
-			return []*Table{RegionsTable([]Region{{"FLASH", 0x08000000, 0x40000, 38976}, {"RAM", 0x20000000, 0x1000, 0}})}, nil
+			return []*Table{RegionsTable([]Region{{Name: "FLASH", Origin: 0x08000000, Length: 0x40000, Used: 38976, Loaded: 28}, {Name: "RAM", Origin: 0x20000000, Length: 0x1000, Stack: 2048}})}, nil
 		},
 	}
 }

@@ -457,6 +457,21 @@ func TestParseMemory(t *testing.T) {
 	if fmt.Sprint(regions) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", regions, want)
 	}
+	// As esp-hal has it.
+	regions, err = parseMemory("MEMORY {\n DRAM : ORIGIN = 0x3FC80000, LENGTH = 313K - 0x4000\n dram2_seg ( RW ) : ORIGIN = ORIGIN(DRAM) + LENGTH(DRAM), len = 0x3fcde710 - (ORIGIN(DRAM) + LENGTH( DRAM ))\n half : o = (1 + 1) * 2K, l = LENGTH(DRAM) / 2\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dram = 313<<10 - 0x4000
+	want = []report.Region{{Name: "DRAM", Origin: 0x3fc80000, Length: dram}, {Name: "dram2_seg", Origin: 0x3fc80000 + dram, Length: 0x3fcde710 - 0x3fc80000 - dram}, {Name: "half", Origin: 4 << 10, Length: dram / 2}}
+	if fmt.Sprint(regions) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", regions, want)
+	}
+	for _, bad := range []string{"1 +", "(1", "1)", "2 / 0", "ORIGIN(B)", "1 2", "1 ^ 2"} {
+		if _, err := parseMemory("MEMORY { A : ORIGIN = " + bad + ", LENGTH = 1 }"); err == nil {
+			t.Errorf("ORIGIN = %s is no error", bad)
+		}
+	}
 	if _, err := parseMemory("MEMORY { A : ORIGIN = x, LENGTH = 1 }"); err == nil || err.Error() != `region A: ORIGIN: "x" is not a number` {
 		t.Errorf("a bad number: %v", err)
 	}

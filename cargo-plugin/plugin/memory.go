@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,58 +38,104 @@ func parseMemory(text string) ([]report.Region, error) {
 	return regions, nil
 }
 
-// memoryNumber evaluates sums and differences of numbers, as such scripts have
-// them: 0x20000000 + 4K, ORIGIN(FLASH) + 0x100, 256K - 16.
+// memoryNumber evaluates an expression of numbers, as such scripts have them:
+// 0x20000000 + 4K, ORIGIN(FLASH) + 0x100, 2 * (256K - 16).
 func memoryNumber(text string, known []report.Region) (uint64, error) {
-	rest := strings.TrimSpace(text)
-	var sum uint64
-	sign := byte('+')
-	for first := true; first || rest != ""; first = false {
-		n := strings.IndexAny(rest, "+-")
-		term := rest
-		next := byte(0)
-		if n >= 0 {
-			term, next, rest = rest[:n], rest[n], rest[n+1:]
-		} else {
-			rest = ""
-		}
-		v, err := memoryTerm(strings.TrimSpace(term), known)
-		if err != nil {
-			return 0, err
-		}
-		if sign == '+' {
-			sum += v
-		} else {
-			sum -= v
-		}
-		sign = next
-		if next != 0 && strings.TrimSpace(rest) == "" {
-			return 0, fmt.Errorf("%q is not a number", text)
-		}
+	e := &memoryExpr{words: memoryWord.FindAllString(text, -1), known: known}
+	v := e.sum()
+	if e.bad || e.at < len(e.words) || strings.TrimSpace(memoryWord.ReplaceAllString(text, "")) != "" {
+		return 0, fmt.Errorf("%q is not a number", strings.TrimSpace(text))
 	}
-	return sum, nil
+	return v, nil
 }
 
-func memoryTerm(term string, known []report.Region) (uint64, error) {
-	for _, r := range known {
-		switch strings.ReplaceAll(strings.ToUpper(term), " ", "") {
-		case "ORIGIN(" + strings.ToUpper(r.Name) + ")":
-			return r.Origin, nil
-		case "LENGTH(" + strings.ToUpper(r.Name) + ")":
-			return r.Length, nil
+var memoryWord = regexp.MustCompile(`[\w.]+|[-+*/()]`)
+
+// memoryExpr reads an expression word by word.
+type memoryExpr struct {
+	words []string
+	at    int
+	known []report.Region
+	bad   bool
+}
+
+// next takes the next word if it is one of the wanted ones.
+func (e *memoryExpr) next(wanted ...string) string {
+	if e.at < len(e.words) && slices.Contains(wanted, e.words[e.at]) {
+		e.at++
+		return e.words[e.at-1]
+	}
+	return ""
+}
+
+func (e *memoryExpr) sum() uint64 {
+	v := e.product()
+	for {
+		switch e.next("+", "-") {
+		case "+":
+			v += e.product()
+		case "-":
+			v -= e.product()
+		default:
+			return v
 		}
 	}
+}
+
+func (e *memoryExpr) product() uint64 {
+	v := e.term()
+	for {
+		switch e.next("*", "/") {
+		case "*":
+			v *= e.term()
+		case "/":
+			by := e.term()
+			if by == 0 {
+				e.bad = true
+				return 0
+			}
+			v /= by
+		default:
+			return v
+		}
+	}
+}
+
+func (e *memoryExpr) term() uint64 {
+	if e.next("(") != "" {
+		v := e.sum()
+		e.bad = e.bad || e.next(")") == ""
+		return v
+	}
+	if e.at >= len(e.words) {
+		e.bad = true
+		return 0
+	}
+	word := e.words[e.at]
+	e.at++
+	if of := strings.ToUpper(word); (of == "ORIGIN" || of == "LENGTH") && e.next("(") != "" && e.at+1 < len(e.words) {
+		name := e.words[e.at]
+		e.at++
+		e.bad = e.bad || e.next(")") == ""
+		for _, r := range e.known {
+			if r.Name == name && of == "ORIGIN" {
+				return r.Origin
+			} else if r.Name == name {
+				return r.Length
+			}
+		}
+		e.bad = true
+		return 0
+	}
 	factor := uint64(1)
-	digits := term
-	switch {
-	case strings.HasSuffix(term, "K") || strings.HasSuffix(term, "k"):
-		factor, digits = 1<<10, term[:len(term)-1]
-	case strings.HasSuffix(term, "M") || strings.HasSuffix(term, "m"):
-		factor, digits = 1<<20, term[:len(term)-1]
+	digits := word
+	switch word[len(word)-1] {
+	case 'K', 'k':
+		factor, digits = 1<<10, word[:len(word)-1]
+	case 'M', 'm':
+		factor, digits = 1<<20, word[:len(word)-1]
 	}
-	v, err := strconv.ParseUint(strings.TrimSpace(digits), 0, 64)
-	if err != nil || v > 1<<63/factor {
-		return 0, fmt.Errorf("%q is not a number", term)
-	}
-	return v * factor, nil
+	v, err := strconv.ParseUint(digits, 0, 64)
+	e.bad = e.bad || err != nil || v > 1<<63/factor
+	return v * factor
 }

@@ -33,8 +33,10 @@ func WhyApart(r *report.Report, a, b report.SectionIndex, mode string) string {
 	switch {
 	case x.Fate == report.FateDropped || y.Fate == report.FateDropped:
 		return "nothing reaches it, which lld does not see of exception tables"
-	case x.Reason == uninitialised && y.Reason == uninitialised:
-		return uninitialised
+	case x.Reason == uninitialised || y.Reason == uninitialised:
+		return uninitialised // the other may be proved a copy, but of another
+	case x.Kind == report.KindCode && y.Kind == report.KindCode && x.FDE != y.FDE:
+		return "other call frames"
 	case x.Class != 0 && x.Class == y.Class:
 		return "an address of its own"
 	case strings.HasPrefix(string(x.Reason)+string(y.Reason), "named data"):
