@@ -3,7 +3,10 @@ package merge
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"leanlink/objfile"
 )
@@ -27,6 +30,26 @@ func TestEntriesLargerThanTheirSection(t *testing.T) {
 		if p := planOf(t, Options{Mode: ModeAll}, f); p.together(t, "f", "g") {
 			t.Errorf("entries of %#x bytes: functions that use different constants fold", entry)
 		}
+	}
+}
+
+// A group of very many sections, each of which keeps all the others, takes no
+// time of its square.
+func TestGroupOfMany(t *testing.T) {
+	const n = 60_000
+	var b strings.Builder
+	b.WriteString(callers("f0"))
+	for i := range n {
+		fmt.Fprintf(&b, ".section .text.f%d,\"axG\",@progbits,all,comdat\nf%d: ret\n", i, i)
+	}
+	files := assemble(t, b.String()+rustc)
+	start := time.Now()
+	p := planOf(t, Options{Mode: ModeAll}, files...)
+	if d := time.Since(start); d > 15*time.Second {
+		t.Errorf("%v", d)
+	}
+	if got := p.state(t, "a:.text.f59999"); got != "kept" {
+		t.Errorf("a section of a group that is kept is %s", got)
 	}
 }
 

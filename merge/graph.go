@@ -57,6 +57,7 @@ type fdeRef struct {
 
 // group is a COMDAT or plain section group.
 type group struct {
+	header  uint32 // its SHT_GROUP section
 	members []uint32
 	kept    bool
 }
@@ -264,7 +265,7 @@ func (l *Link) readGroups() {
 				o.leave("a section group is not understood")
 				continue
 			}
-			g := group{kept: true}
+			g := group{header: uint32(i), kept: true}
 			word := func(k int) uint32 {
 				return uint32(b[k]) | uint32(b[k+1])<<8 | uint32(b[k+2])<<16 | uint32(b[k+3])<<24
 			}

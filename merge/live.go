@@ -75,6 +75,7 @@ func (l *Link) mark() {
 			reachName(t.sym, from)
 		}
 	}
+	entered := map[SecID]bool{} // groups, by their headers
 	for len(queue) > 0 {
 		id := queue[0]
 		queue = queue[1:]
@@ -100,7 +101,8 @@ func (l *Link) mark() {
 			// The frame table itself is kept; it is no one's target.
 			l.live[o.Base+SecID(eh.Section)] = true
 		}
-		if g, ok := o.groups[i]; ok {
+		if g, ok := o.groups[i]; ok && !entered[o.Base+SecID(g.header)] {
+			entered[o.Base+SecID(g.header)] = true // a group of a million is gone through once
 			for _, m := range g.members {
 				reach(o.Base+SecID(m), id)
 			}

@@ -623,6 +623,9 @@ func lsdaSize(s *section, off, word uint64) (uint64, error) {
 	actions := sites + n
 	end := max(actions, types)
 	seen := map[uint64]bool{}
+	// Lists of types may share their ends, but not so often that reading all
+	// of them takes the square of the table's size.
+	budget := 8 * uint64(len(s.data))
 	for r.pos < actions && !r.bad {
 		for range 3 {
 			r.pointer(enc, word)
@@ -643,8 +646,13 @@ func lsdaSize(s *section, off, word uint64) (uint64, error) {
 			end = max(end, a.pos)
 			if filter < 0 && types != 0 {
 				l := reader{b: s.data, pos: min(types+uint64(-filter)-1, uint64(len(s.data)))}
+				first := l.pos
 				for !l.bad && l.uleb() != 0 {
 				}
+				if l.pos-first > budget {
+					return 0, errLSDA
+				}
+				budget -= l.pos - first
 				end = max(end, l.pos)
 			}
 			if a.bad {

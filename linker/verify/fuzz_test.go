@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzObject: whatever bytes an original object has, the check ends with a result or an error.
@@ -176,4 +177,24 @@ func frameSeeds(f *testing.F, name string) [][]byte {
 		f.Fatalf("no section %s in the seeds", name)
 	}
 	return all
+}
+
+// A table of landing pads in which every action names a long list of types.
+func TestLSDAOfManyLists(t *testing.T) {
+	const n = 1 << 20
+	data := []byte{encOmit, 0x9b, 0x80, 0x80, 0x80, 1, 1, 0x81, 0x80, 0x20} // types 2 MB on, call sites of 512 KB
+	sites := len(data)
+	data = append(data, bytes.Repeat([]byte{1}, 5*n-sites)...)
+	for at := sites + 0x80001; at+1 < 2*n; at += 2 {
+		data[at], data[at+1] = 0x7f, 1 // a filter of -1, and the next action
+	}
+	s := &section{obj: &object{name: "many.o"}, name: ".gcc_except_table", data: data}
+	start := time.Now()
+	_, err := lsdaSize(s, 0, 8)
+	if err == nil || err.Error() != "many.o: section .gcc_except_table: offset 0x0: not a readable landing-pad table" {
+		t.Errorf("%v", err)
+	}
+	if d := time.Since(start); d > 20*time.Second {
+		t.Errorf("%v", d)
+	}
 }
