@@ -208,6 +208,9 @@ func NewLink(files []*objfile.File, opt Options) (*Link, error) {
 		if a == nil {
 			return nil, fmt.Errorf("%s: machine %d is not supported", f.Name, f.Machine)
 		}
+		if f.WordSize() == 4 && (f.Machine == objfile.EM_X86_64 || f.Machine == objfile.EM_AARCH64) {
+			return nil, fmt.Errorf("%s: 32-bit pointers (x32, ILP32) are not supported on %s", f.Name, a.Name)
+		}
 		if l.Arch == nil {
 			l.Arch = a
 		} else if l.Arch != a {

@@ -408,6 +408,29 @@ func TestOwnAddressWithoutRelocation(t *testing.T) {
 	}
 }
 
+// An ABI of which nothing is tested is not understood.
+func TestX32(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.s"), []byte(callers("f", "g")+fn("f", work)+fn("g", work)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("as", "--x32", "-o", filepath.Join(dir, "a.o"), filepath.Join(dir, "a.s")).CombinedOutput(); err != nil {
+		t.Skipf("as --x32: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "a.o"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := objfile.Parse("a.o", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "a.o: 32-bit pointers (x32, ILP32) are not supported on x86-64"
+	if _, err := NewLink([]*objfile.File{f}, Options{}); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // A named static is no leader either: a program may know that a constant is
 // not that static.
 func TestStaticIsNoLeader(t *testing.T) {

@@ -24,7 +24,11 @@ func (v *checker) checkArrays() {
 		if len(list) == 0 {
 			continue
 		}
-		sort.SliceStable(list, func(i, j int) bool { return arrayPriority(list[i].name) < arrayPriority(list[j].name) })
+		plain := 1 << 30 // last, whatever the others' number
+		if v.claim.Linker == "lld" || v.claim.Linker == "mold" {
+			plain = 65536 // behind every priority of the source, but sanitizers have 65537
+		}
+		sort.SliceStable(list, func(i, j int) bool { return arrayPriority(list[i].name, plain) < arrayPriority(list[j].name, plain) })
 		var out *outSection
 		for i := range v.out.sections {
 			if v.out.sections[i].name == name {
@@ -39,14 +43,14 @@ func (v *checker) checkArrays() {
 	}
 }
 
-// arrayPriority orders the input sections of an array as linker scripts do.
-func arrayPriority(name string) int {
+// arrayPriority orders the input sections of an array as linkers do; plain is the place of those without a number.
+func arrayPriority(name string, plain int) int {
 	if i := strings.LastIndexByte(name, '.'); i > 0 {
 		if n, err := strconv.Atoi(name[i+1:]); err == nil {
 			return n
 		}
 	}
-	return 1 << 30
+	return plain
 }
 
 // matchArray finds each input section in the output array, after the one before it.

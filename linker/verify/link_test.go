@@ -268,3 +268,25 @@ func TestPlainLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestArrayOrder: where entries with a number beyond the source's highest come, behind those without one or before,
+// is each linker's own affair.
+func TestArrayOrder(t *testing.T) {
+	for _, l := range linkers {
+		t.Run(l.name, func(t *testing.T) {
+			dir := t.TempDir()
+			flags := useLinker(t, l.name)
+			entry := func(name, section string) string {
+				return func1(name, "ret") + ".section " + section + ",\"aw\",@init_array\n.quad " + name + "\n"
+			}
+			objects := []string{assemble(t, dir, "late", entry("late", ".init_array.65537")), assemble(t, dir, "plain", entry("plain", ".init_array")),
+				assemble(t, dir, "early", entry("early", ".init_array.200")), assemble(t, dir, "start", func1("_start", "call late\nret"))}
+			run(t, dir, "gcc", append(append([]string{"-nostdlib", "-pie", "-o", "out"}, flags...), objects...)...)
+			c := claimOf(t, dir, "out", objects...)
+			c.Linker = l.name
+			if res := mustAgree(t, c); res.Arrays != 3 {
+				t.Errorf("%d array entries were compared, want 3", res.Arrays)
+			}
+		})
+	}
+}
