@@ -93,6 +93,43 @@ func TestVariantIsSet(t *testing.T) {
 	}
 }
 
+func TestVariantOfTrims(t *testing.T) {
+	const host = "x86_64-unknown-linux-gnu"
+	abort := map[string]string{"panic": "abort"}
+	for _, row := range []struct {
+		name                 string
+		set                  map[string]string
+		triple, panic, table string
+		isSet, possible      bool
+	}{
+		{"panics without locations", nil, host, "keep", "keep", false, true},
+		{"panics without locations", nil, host, "message", "keep", true, true},
+		{"panics without messages", nil, host, "location", "keep", false, true},
+		{"panics without messages", abort, host, "trap", "keep", true, true},
+		{"panics without messages", nil, "aarch64-unknown-linux-gnu", "keep", "keep", false, false},
+		{"panics that trap", nil, host, "keep", "keep", false, false},
+		{"panics that trap", abort, host, "message", "keep", false, true},
+		{"panics that trap", abort, host, "trap", "keep", true, true},
+		{"panics that trap", nil, "thumbv7em-none-eabihf", "keep", "keep", false, true},
+		{"unwind tables for calls only", abort, host, "keep", "drop", true, true},
+		{"unwind tables for calls only", nil, "thumbv7em-none-eabihf", "keep", "keep", false, false},
+		{"no unwind tables", abort, host, "keep", "calls", false, true},
+		{"no unwind tables", nil, host, "keep", "calls", false, false},
+		{"all of leanlink's", nil, host, "keep", "keep", false, true},
+		{"all of leanlink's", abort, host, "keep", "keep", false, false},
+		{"all of leanlink's where panics abort", abort, host, "keep", "keep", false, true},
+	} {
+		v := &variants[slices.IndexFunc(variants, func(v variant) bool { return v.name == row.name })]
+		cfg := &linker.Config{Fold: "safe", TrimPanic: row.panic, TrimUnwindTables: row.table, TrimBacktrace: "keep", TrimRelocations: "keep", TrimAlign: "keep"}
+		if got := v.isSet(row.set, cfg); got != row.isSet {
+			t.Errorf("%s with panic = %q and unwind-tables = %q: set: %v", row.name, row.panic, row.table, got)
+		}
+		if got := v.possible(row.set, row.triple); got != row.possible {
+			t.Errorf("%s with %v for %s: possible: %v", row.name, row.set, row.triple, got)
+		}
+	}
+}
+
 func TestJoinRanksWhatWasMeasured(t *testing.T) {
 	m := &measurement{File: 1000, Loaded: 800, Results: []measured{
 		{Name: "as it is", File: 1000, Loaded: 800},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ type variant struct {
 	name     string            // for people, and of its folder
 	profile  map[string]string // keys of Cargo's profile
 	settings map[string]string // keys of leanlink's config
+	aborts   bool              // can only be had where panics abort
+	unwinds  bool              // there is another one where panics abort
+	machines []string          // can only be had for targets of these; nil for any
 }
 
 var variants = []variant{
@@ -36,14 +40,24 @@ var variants = []variant{
 	{name: "all of these", profile: map[string]string{"lto": "fat", "codegen-units": "1", "opt-level": "s", "panic": "abort"}},
 	{key: "fold", name: "everything folded that compilers allow", settings: map[string]string{"fold": "all"}},
 	{key: "trim.relocations", name: "relocations packed", settings: map[string]string{"trim.relocations": "packed"}},
-	{key: "trim.unwind-tables", name: "unwind tables for calls only", settings: map[string]string{"trim.unwind-tables": "calls"}},
+	{key: "trim.unwind-tables", name: "unwind tables for calls only", settings: map[string]string{"trim.unwind-tables": "calls"}, machines: []string{"x86_64", "aarch64", "riscv"}},
 	{key: "trim.panic", name: "panics without locations", settings: map[string]string{"trim.panic": "location"}},
 	{key: "trim.backtrace", name: "backtraces of addresses", settings: map[string]string{"trim.backtrace": "addresses"}},
-	{name: "all of leanlink's", settings: map[string]string{"fold": "all", "trim.relocations": "packed", "trim.unwind-tables": "calls", "trim.panic": "location", "trim.backtrace": "addresses"}},
+	{key: "trim.panic=message", name: "panics without messages", settings: map[string]string{"trim.panic": "message"}, machines: []string{"x86_64"}},
+	{key: "trim.align", name: "functions aligned for size", settings: map[string]string{"trim.align": "size"}, machines: []string{"x86_64"}},
+	{key: "trim.panic=trap", name: "panics that trap", settings: map[string]string{"trim.panic": "trap"}, aborts: true},
+	{key: "trim.unwind-tables=drop", name: "no unwind tables", settings: map[string]string{"trim.unwind-tables": "drop"}, aborts: true},
+	{name: "all of leanlink's", settings: map[string]string{"fold": "all", "trim.relocations": "packed", "trim.unwind-tables": "calls", "trim.panic": "location", "trim.backtrace": "addresses", "trim.align": "size"}, unwinds: true},
+	{name: "all of leanlink's where panics abort", settings: map[string]string{"fold": "all", "trim.relocations": "packed", "trim.unwind-tables": "drop", "trim.panic": "trap", "trim.backtrace": "addresses", "trim.align": "size"}, aborts: true},
 }
 
 // settingOrder is the order in which lines name settings.
-var settingOrder = []string{"opt-level", "lto", "codegen-units", "panic", "fold", "trim.relocations", "trim.unwind-tables", "trim.panic", "trim.backtrace"}
+var settingOrder = []string{"opt-level", "lto", "codegen-units", "panic", "fold", "trim.relocations", "trim.unwind-tables", "trim.panic", "trim.backtrace", "trim.align"}
+
+// trimOrder ranks a trim's values, which leave out more and more.
+var trimOrder = map[string][]string{
+	"trim.panic": {"keep", "location", "message", "trap"}, "trim.unwind-tables": {"keep", "calls", "drop"},
+}
 
 // line is what to write, and where.
 func (v *variant) line(profile string) string {
@@ -84,13 +98,21 @@ func (v *variant) isSet(set map[string]string, cfg *linker.Config) bool {
 			return false
 		}
 	}
-	now := map[string]string{"fold": cfg.Fold, "trim.relocations": cfg.TrimRelocations, "trim.unwind-tables": cfg.TrimUnwindTables, "trim.panic": cfg.TrimPanic, "trim.backtrace": cfg.TrimBacktrace}
+	now := map[string]string{"fold": cfg.Fold, "trim.relocations": cfg.TrimRelocations, "trim.unwind-tables": cfg.TrimUnwindTables, "trim.panic": cfg.TrimPanic, "trim.backtrace": cfg.TrimBacktrace, "trim.align": cfg.TrimAlign}
 	for key, value := range v.settings {
-		if old := now[key]; old != value && !(key == "trim.unwind-tables" && old == "drop") && !(key == "trim.panic" && old != "keep") {
+		order := trimOrder[key]
+		if old := now[key]; old != value && slices.Index(order, old) <= slices.Index(order, value) {
 			return false
 		}
 	}
 	return true
+}
+
+// possible says whether the project can be built like this for a target.
+func (v *variant) possible(set map[string]string, triple string) bool {
+	aborts := set["panic"] == "abort" || isBareMetal(triple)
+	return (!v.aborts || aborts) && (!v.unwinds || !aborts) &&
+		(v.machines == nil || slices.ContainsFunc(v.machines, func(m string) bool { return strings.HasPrefix(triple, m) }))
 }
 
 // measurement is what the variants of one program came to.
@@ -123,7 +145,7 @@ func (s *session) measure(subjects []*subject) ([]*measurement, error) {
 	}
 	var list []*variant
 	for i := range variants {
-		if !variants[i].isSet(set, first.Config) {
+		if v := &variants[i]; !v.isSet(set, first.Config) && v.possible(set, first.Config.Triple) {
 			list = append(list, &variants[i])
 		}
 	}
