@@ -3,6 +3,7 @@ package merge
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"strings"
 
 	"leanlink/objfile"
@@ -81,6 +82,7 @@ const redacted = "<redacted>\x00"
 func (x *trimmer) locations() {
 	l := x.l
 	std := false
+	passed := x.passedToPanics()
 	for _, o := range l.Objects {
 		if !o.Rust || o.Reason != "" {
 			continue
@@ -89,7 +91,7 @@ func (x *trimmer) locations() {
 		var self map[uint32]uint32 // by section: a symbol at its start
 		for i := range o.File.Sections {
 			r, ok := l.isLocation(o, uint32(i))
-			if !ok {
+			if !ok || !passed[o.Base+SecID(i)] {
 				continue
 			}
 			if self == nil {
@@ -115,6 +117,67 @@ func (x *trimmer) locations() {
 	if std && x.out.Locations == 0 {
 		x.out.Missing["trim.panic"] = append(x.out.Missing["trim.panic"], "core::panic::Location")
 	}
+}
+
+// passedToPanics lists the constants that are handed to panics. A program's own
+// constant may have the form of a Location, as c"a.rs" with two numbers behind
+// it has. So only functions that call a panic entry point may refer to it, and
+// on x86-64 code must go straight from the load of its address to such a call,
+// with the address in the register that the entry point takes a Location from,
+// if that is known.
+func (x *trimmer) passedToPanics() map[SecID]bool {
+	l := x.l
+	registers := x.locationRegisters()
+	passed, other := map[SecID]bool{}, map[SecID]bool{}
+	entries := x.panicEntries()
+	for _, o := range l.Objects {
+		for i := range o.File.Sections {
+			s := &o.File.Sections[i]
+			if s.Flags&objfile.SHF_ALLOC == 0 || s.Rel == 0 || s.MultiRel || isEhFrame(s) {
+				continue
+			}
+			w := walk{x: x, o: o, code: o.File.Bytes(uint32(i)), relocs: o.File.Relocs(uint32(i))}
+			w.fields = relocIndex(w.relocs)
+			panics := entries[o.Base+SecID(i)]
+			for k := 0; k < w.relocs.Len() && !panics; k++ {
+				t := l.resolveRef(o, w.relocs.At(k).Sym)
+				panics = t.kind == toSection && entries[t.sec]
+			}
+			panics = panics && s.Flags&objfile.SHF_EXECINSTR != 0
+			for k := range w.relocs.Len() {
+				t := l.resolveRef(o, w.relocs.At(k).Sym)
+				switch {
+				case t.kind != toSection || passed[t.sec] && panics:
+				case !panics:
+					other[t.sec] = true
+				case o.File.Machine != objfile.EM_X86_64:
+					passed[t.sec] = true
+				default:
+					to, loaded, _, ok := w.straightCall(w.relocs.At(k))
+					h, known := registers[to]
+					passed[t.sec] = ok && entries[to] && (!known || uint(h.register) == loaded)
+				}
+			}
+		}
+	}
+	maps.DeleteFunc(passed, func(id SecID, ok bool) bool { return !ok || other[id] })
+	return passed
+}
+
+// panicEntries are the sections of panic entry points.
+func (x *trimmer) panicEntries() map[SecID]bool {
+	entries := map[SecID]bool{}
+	for _, o := range x.l.Objects {
+		if !o.Rust || o.Reason != "" {
+			continue
+		}
+		for i := range o.File.Sections {
+			if paths, _ := x.l.panicEntryOf(o, uint32(i)); len(paths) > 0 {
+				entries[o.Base+SecID(i)] = true
+			}
+		}
+	}
+	return entries
 }
 
 // startSymbols finds a local symbol at the start of each section that has one.

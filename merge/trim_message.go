@@ -67,14 +67,42 @@ func (x *trimmer) messages() error {
 	if l.dynamicStd() {
 		return &TrimError{key, "the panic runtime is in a shared object (prefer-dynamic), which is not trimmed"}
 	}
-	location := map[SecID]int{} // the register with the Location, of changed functions
-	type entry struct {
-		o *Object
-		i uint32
+	found := x.locationRegisters()
+	for id, h := range found {
+		o, i := l.Of(id)
+		if h.code == nil {
+			x.edit(o).Patch(i, emptyMessageAt, emptyMessage)
+			x.out.Cuts[o.index][i] = CutMessage
+		} else {
+			x.cutBody(o, i, h.code, []objfile.Reloc{h.reloc}, 1)
+			x.out.Cuts[o.index][i] = CutHandOn
+		}
+		x.ignored[id] = callerSaved &^ (1 << h.register)
 	}
-	var entries []entry
+	x.out.Messages = len(found)
+	if len(found) == 0 {
+		x.missing(key, []string{panicFmt})
+	}
+	return nil
+}
+
+// handOn says in which register a function is given the Location of a panic,
+// and how it would hand that on and do nothing else; code is nil for panic_fmt
+// itself.
+type handOn struct {
+	register int
+	code     []byte
+	reloc    objfile.Reloc // of code
+}
+
+// locationRegisters reads the code of panic entry points: of panic_fmt, and of
+// those that go straight to it.
+func (x *trimmer) locationRegisters() map[SecID]handOn {
+	l := x.l
+	found := map[SecID]handOn{}
+	var entries []SecID
 	for _, o := range l.Objects {
-		if !o.Rust || o.Reason != "" {
+		if !o.Rust || o.Reason != "" || o.File.Machine != objfile.EM_X86_64 {
 			continue
 		}
 		for i := range o.File.Sections {
@@ -83,41 +111,28 @@ func (x *trimmer) messages() error {
 			case len(paths) == 0 || !alone:
 			case paths[0] != panicFmt:
 				if strings.HasPrefix(paths[0], "core::") || strings.HasPrefix(paths[0], "alloc::") {
-					entries = append(entries, entry{o, uint32(i)})
+					entries = append(entries, o.Base+SecID(i))
 				}
 			case isPanicFmt(o.File, uint32(i)):
-				x.edit(o).Patch(uint32(i), emptyMessageAt, emptyMessage)
-				x.out.Cuts[o.index][i] = CutMessage
-				location[o.Base+SecID(i)] = regRDX
-				x.out.Messages++
+				found[o.Base+SecID(i)] = handOn{register: regRDX}
 			}
 		}
-	}
-	if len(location) == 0 {
-		x.missing(key, []string{panicFmt})
-		return nil
 	}
 	// Entry points call each other: until no more is found.
 	for again := true; again; {
 		again = false
-		for _, e := range entries {
-			id := e.o.Base + SecID(e.i)
-			if _, done := location[id]; done {
+		for _, id := range entries {
+			if _, done := found[id]; done {
 				continue
 			}
-			if from, code, r, ok := x.handsOn(e.o, e.i, location); ok {
-				x.cutBody(e.o, e.i, code, []objfile.Reloc{r}, 1)
-				x.out.Cuts[e.o.index][e.i] = CutHandOn
-				location[id] = from
-				x.out.Messages++
+			o, i := l.Of(id)
+			if h, ok := x.handsOn(o, i, found); ok {
+				found[id] = h
 				again = true
 			}
 		}
 	}
-	for id, register := range location {
-		x.ignored[id] = callerSaved &^ (1 << register)
-	}
-	return nil
+	return found
 }
 
 // isPanicFmt reports whether a section's code is that of panic_fmt.
@@ -129,10 +144,9 @@ func isPanicFmt(f *objfile.File, section uint32) bool {
 	return ok && (direct || byTable) && release >= panicFmtSince && release <= panicFmtUntil
 }
 
-// handsOn follows the code of an entry point straight to the call of a changed
-// function. from is the register in which its caller puts the Location that is
-// handed on; code, with the relocation r, does that and nothing else.
-func (x *trimmer) handsOn(o *Object, i uint32, location map[SecID]int) (from int, code []byte, r objfile.Reloc, ok bool) {
+// handsOn follows the code of an entry point straight to the call of a function
+// that is known.
+func (x *trimmer) handsOn(o *Object, i uint32, known map[SecID]handOn) (h handOn, ok bool) {
 	w := walk{x: x, o: o, code: o.File.Bytes(i), relocs: o.File.Relocs(i)}
 	w.fields = relocIndex(w.relocs)
 	var holds [16]int // by register: the one that had its value at the start, −1 if none
@@ -148,12 +162,14 @@ func (x *trimmer) handsOn(o *Object, i uint32, location map[SecID]int) (from int
 		switch inst.Op {
 		case x86asm.CALL, x86asm.JMP:
 			sec, relocated := w.callee(at, end)
-			register, known := location[sec]
-			if !relocated || !known || holds[register] < 0 || callerSaved>>holds[register]&1 == 0 {
+			next, there := known[sec]
+			register := next.register
+			if !relocated || !there || holds[register] < 0 || callerSaved>>holds[register]&1 == 0 {
 				return
 			}
 			k, _ := w.fields.find(end - 4)
-			r, from = w.relocs.At(k), holds[register]
+			r, from := w.relocs.At(k), holds[register]
+			var code []byte
 			if from != register {
 				code = append(code, 0x48|byte(from>>3)<<2|byte(register>>3), 0x89, 0xc0|byte(from&7)<<3|byte(register&7)) // mov
 			}
@@ -164,7 +180,7 @@ func (x *trimmer) handsOn(o *Object, i uint32, location map[SecID]int) (from int
 			}
 			r.Offset = uint64(len(code))
 			code = append(code, 0, 0, 0, 0)
-			return from, code, r, len(code) <= len(w.code)
+			return handOn{from, code, r}, len(code) <= len(w.code)
 		case x86asm.PUSH, x86asm.NOP:
 		case x86asm.MOV, x86asm.LEA, x86asm.SUB, x86asm.MOVZX, x86asm.XOR:
 			if d, isReg := inst.Args[0].(x86asm.Reg); isReg {

@@ -79,42 +79,49 @@ type walk struct {
 // wasted reports whether the address that a relocation puts into code is
 // loaded for nothing.
 func (w *walk) wasted(r objfile.Reloc) bool {
-	loaded, ok := addressLoad(w.x.l.Arch, w.code, r)
+	to, loaded, read, ok := w.straightCall(r)
+	set := w.x.ignored[to]
+	return ok && (set == allRegisters || !read && set&callerSaved>>loaded&1 != 0)
+}
+
+// straightCall follows code from the load of an address, by a relocation, to a
+// call or jump: to is the section that it names. read says whether an
+// instruction between may read the register that was loaded. ok is false if
+// something else comes first, or there is no such load.
+func (w *walk) straightCall(r objfile.Reloc) (to SecID, loaded uint, read, ok bool) {
+	loaded, ok = addressLoad(w.x.l.Arch, w.code, r)
 	if !ok {
-		return false
+		return NoSec, loaded, false, false
 	}
-	read := false // the loaded register, by an instruction between
 	at := r.Offset + 4
 	for range maxSteps {
 		if at >= uint64(len(w.code)) {
-			return false
+			return NoSec, loaded, read, false
 		}
 		inst, err := x86asm.Decode(w.code[at:], 64)
 		if err != nil {
-			return false
+			return NoSec, loaded, read, false
 		}
 		end := at + uint64(inst.Len)
 		switch inst.Op {
 		case x86asm.JMP, x86asm.CALL:
-			to, relocated := w.callee(at, end)
-			if relocated {
-				set := w.x.ignored[to]
-				return set == allRegisters || !read && set&callerSaved>>loaded&1 != 0
+			if to, relocated := w.callee(at, end); relocated {
+				return to, loaded, read, to != NoSec
 			}
 			rel, ok := inst.Args[0].(x86asm.Rel)
 			if inst.Op == x86asm.CALL || !ok {
-				return false
+				return NoSec, loaded, read, false
 			}
 			at = uint64(int64(end) + int64(rel))
 			continue
 		}
 		if !onlyRegisters(&inst) {
-			return false
+			return NoSec, loaded, read, false
 		}
 		read = read || mentions(&inst, loaded)
 		at = end
 	}
-	return false
+	return NoSec, loaded, read, false
 }
 
 // callee is the section that an instruction calls or jumps to by the

@@ -254,9 +254,16 @@ const locationProgram = `
 	.section .text.main,"ax",@progbits
 	.globl main
 	.type main,@function
-main:	leaq .Lanon.x.1(%rip), %rax
-	leaq .Lanon.x.2(%rip), %rax
-	ret
+main:	je .Lsecond
+	leaq .Lanon.x.1(%rip), %rdi
+	call _RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed@PLT
+.Lsecond:
+	leaq .Lanon.x.2(%rip), %rdi
+	call _RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed@PLT
+	.section .text._RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed,"ax",@progbits
+	.globl _RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed
+	.type _RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed,@function
+_RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed: ud2
 	.section .data.rel.ro..Lanon.x.1,"aw",@progbits
 	.p2align 3
 .Lanon.x.1:
@@ -329,6 +336,41 @@ func TestLocations(t *testing.T) {
 	// Constants of C stay.
 	if _, x := trimOf(t, Trim{Locations: true}, strings.NewReplacer("NAME", ".Lname", "LENGTH", "8", "LINE", "3", "COLUMN", "4", "EXTRA", "").Replace(locationProgram)); x.Locations != 0 {
 		t.Errorf("%d Locations in C", x.Locations)
+	}
+}
+
+// Who refers to a constant tells whether it is a Location: one of the program's
+// own has the same form.
+func TestLocationsPassed(t *testing.T) {
+	plain := strings.NewReplacer("NAME", ".Lname", "LENGTH", "8", "LINE", "3", "COLUMN", "4", "EXTRA", "").Replace(locationProgram)
+	const load, call = "\tleaq .Lanon.x.1(%rip), %rdi\n", "\tcall _RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed@PLT\n"
+	for _, tt := range []struct {
+		name, source string
+		want         bool
+	}{
+		{"passed to a panic", plain, true},
+		{"in another register of an entry point that is not known", strings.Replace(plain, load, "\tleaq .Lanon.x.1(%rip), %rsi\n", 1), true},
+		{"not the first of what it says to panics", plain + "\t.section .text.g,\"ax\",@progbits\n" + load + call, true},
+		{"read on the way", strings.Replace(plain, load, load+"\tmovl (%rdi), %esi\n", 1), false},
+		{"stored", strings.Replace(plain, load, "\tleaq .Lanon.x.1(%rip), %rax\n\tmovq %rax, 8(%rsp)\n", 1), false},
+		{"behind a branch", strings.Replace(plain, load, load+"\tje .Lsecond\n", 1), false},
+		{"passed to another function", strings.Replace(plain, load, load+"\tcall main@PLT\n", 1), false},
+		{"referred to by one that does not panic, too", plain + "\t.section .text.g,\"ax\",@progbits\n" + load + "\tret\n", false},
+		{"referred to by data, too", plain + "\t.data\n\t.quad .Lanon.x.1\n", false},
+	} {
+		_, x := trimOf(t, Trim{Locations: true}, tt.source+rustc)
+		if _, cut := x.sectionNamed(t, 0, ".data.rel.ro..Lanon.x.1"); (cut == CutLocation) != tt.want {
+			t.Errorf("%s: cut %d", tt.name, cut)
+		}
+	}
+	// Where the register is known, the constant must be in it.
+	for register, want := range map[string]bool{"r8": true, "rdi": false, "rcx": false} {
+		source := messageProgram("leaq .Lanon.x.1(%rip), %"+register+"\n\tcall "+unwrapFailed+"@PLT") +
+			".section .data.rel.ro..Lanon.x.1,\"aw\",@progbits\n.p2align 3\n.Lanon.x.1: .quad .Lname, 8\n.long 3, 4\n.section .rodata.str1.1,\"aMS\",@progbits,1\n.Lname: .asciz \"src/a.rs\"\n"
+		_, x := trimOf(t, Trim{Locations: true}, source)
+		if _, cut := x.sectionNamed(t, 0, ".data.rel.ro..Lanon.x.1"); (cut == CutLocation) != want {
+			t.Errorf("in %s: cut %d", register, cut)
+		}
 	}
 }
 

@@ -180,6 +180,30 @@ func (v *checker) unlikeLocation(was, is *section) string {
 	} else if file = file[at : at+n+1]; bytes.IndexByte(file, 0) != int(n) || !bytes.HasSuffix(file[:n], []byte(".rs")) {
 		return fmt.Sprintf("the name %q is none of a Location", file)
 	}
+	return unlikePassed(was)
+}
+
+// unlikePassed says what refers to a constant but does not panic: a Location is there to be passed to a panic, and a
+// constant of the program's own may have its form. The reference must be of the same object, for it has no name.
+func unlikePassed(constant *section) string {
+	o := constant.obj
+	named := func(s *section) bool {
+		return slices.ContainsFunc(s.syms, func(k uint32) bool { return panicName.MatchString(o.symbols[k].name) })
+	}
+	for _, s := range o.sections {
+		if !s.alloc() || s.name == ".eh_frame" {
+			continue
+		}
+		refers, panics := false, s.code() && named(s)
+		for _, r := range s.relocs {
+			y := &o.symbols[r.sym]
+			refers = refers || y.shndx == uint32(constant.index)
+			panics = panics || s.code() && (panicName.MatchString(y.name) || y.defined() && y.kind() == elf.STT_SECTION && named(o.sections[y.shndx]))
+		}
+		if refers && !panics && s != constant {
+			return s.name + " refers to it, and does not panic"
+		}
+	}
 	return ""
 }
 

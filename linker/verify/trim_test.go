@@ -119,7 +119,14 @@ func TestProveTrap(t *testing.T) {
 // The trimmed Location of each case is the right one but for what the case changes.
 func TestProveLocation(t *testing.T) {
 	source := func(body string) []byte {
-		return cutObject(t, "\t.data\n\t.quad self, name, text\n\t.section .data.rel.ro..Lanon.x.1,\"aw\",@progbits\n\t.p2align 3\nself:\n"+body+
+		user := "\t.section .text.f,\"ax\",@progbits\n\tleaq self(%rip), %rdx\n\tcall panic_bounds_check@PLT\n"
+		if strings.Contains(body, "# not passed\n") {
+			user = strings.Replace(user, "panic_bounds_check", "something_else", 1)
+		}
+		if strings.Contains(body, "# in data\n") {
+			user += "\t.data\n\t.quad self\n"
+		}
+		return cutObject(t, user+"\t.data\n\t.quad name, text\n\t.section .data.rel.ro..Lanon.x.1,\"aw\",@progbits\n\t.p2align 3\nself:\n"+body+
 			"\n\t.section .rodata.str1.1,\"aMS\",@progbits,1\nname: .asciz \"src/a.rs\"\ntext: .asciz \"src/a.tx\"\n")
 	}
 	const location, cut = ".quad name, 8\n .long 3, 4", ".quad self + 24, 10\n .long 1, 1\n .asciz \"<redacted>\""
@@ -133,6 +140,8 @@ func TestProveLocation(t *testing.T) {
 		{"longer", location, cut + "\n .byte 1", "no Location has this form"},
 		{"of no Rust file", strings.Replace(location, "name", "text", 1), cut, "is none of a Location"},
 		{"of a longer name", strings.Replace(location, "8", "9", 1), cut, "is none of a Location"},
+		{"not passed to a panic", location + "\n # not passed\n", cut + "\n # not passed\n", "a.o: section .data.rel.ro..Lanon.x.1: offset 0x0: .text.f refers to it, and does not panic"},
+		{"in data, too", location + "\n # in data\n", cut + "\n # in data\n", ".data refers to it, and does not panic"},
 		{"of larger data", location + "\n .quad 0", cut, "no Location has this form"},
 	} {
 		got := strings.Join(proveOne(t, source(tt.was), source(tt.is), map[string]CutKind{".data.rel.ro..Lanon.x.1": CutLocation}), "\n")
