@@ -15,7 +15,10 @@ import (
 // noHarness if it is one that prints none and all was well.
 type results map[string]string
 
-const noHarness = "no harness"
+const (
+	noHarness = "no harness"
+	noSummary = "no summary"
+)
 
 var (
 	// The hash in the program's name changes with its path.
@@ -23,7 +26,9 @@ var (
 	testLine    = regexp.MustCompile(`^test (.+?) \.\.\. (ok|FAILED|ignored)`)
 	harnessLine = regexp.MustCompile(`^running \d+ tests?$`)
 	summaryLine = regexp.MustCompile(`^test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; (\d+) filtered out`)
-	endLine     = regexp.MustCompile(`^  process didn't exit successfully: .* \((.*)\)`)
+	// Printed behind the summary of failed tests, too.
+	failedLine = regexp.MustCompile(`^error: test failed, to rerun pass `)
+	endLine    = regexp.MustCompile(`^  process didn't exit successfully: .* \((.*)\)`)
 )
 
 // parseResults reads what cargo test printed.
@@ -35,7 +40,7 @@ func parseResults(out string) (results, error) {
 		switch {
 		case summed:
 		case harness:
-			r[program] = "no summary"
+			r[program] = noSummary
 		default:
 			r[program] = noHarness
 		}
@@ -60,8 +65,10 @@ func parseResults(out string) (results, error) {
 					return nil, fmt.Errorf("%s: %s tests are %s by its summary, but %s by its lines", program, m[i+1], kind, want)
 				}
 			}
-		} else if m := endLine.FindStringSubmatch(line); m != nil && !summed {
-			r[program], summed = m[1], true
+		} else if failedLine.MatchString(line) && !summed {
+			r[program], summed = noSummary, true
+		} else if m := endLine.FindStringSubmatch(line); m != nil && r[program] == noSummary {
+			r[program] = m[1]
 		}
 	}
 	finish()
@@ -134,12 +141,15 @@ running 1 test
 		{name: "fails", out: first + strings.NewReplacer("... ok", "... FAILED", "1 passed; 0", "0 passed; 1", ": ok", ": FAILED").Replace(passes),
 			want:       results{src + "a::one": "ok", src + "b": "ignored", src + "two - should panic": "ok", other + "a::one": "FAILED"},
 			difference: []string{`tests/other.rs: a::one: FAILED, not "ok"`}},
-		{name: "killed", out: first + "error: test failed\n\nCaused by:\n  process didn't exit successfully: `/x/other` (signal: 5, SIGTRAP: trace/breakpoint trap)\n",
+		{name: "killed", out: first + "error: test failed, to rerun pass `--test other`\n\nCaused by:\n  process didn't exit successfully: `/x/other` (signal: 5, SIGTRAP: trace/breakpoint trap)\n",
 			want:       results{src + "a::one": "ok", src + "b": "ignored", src + "two - should panic": "ok", "tests/other.rs": "signal: 5, SIGTRAP: trace/breakpoint trap"},
 			difference: []string{`tests/other.rs: a::one: missing, not "ok"`, `tests/other.rs: signal: 5, SIGTRAP: trace/breakpoint trap, not ""`}},
 		{name: "cut short", out: first + "test a::one ... ok\n",
 			want:       results{src + "a::one": "ok", src + "b": "ignored", src + "two - should panic": "ok", other + "a::one": "ok", "tests/other.rs": "no summary"},
 			difference: []string{`tests/other.rs: no summary, not ""`}},
+		{name: "ended early", out: first[:strings.LastIndex(first, "running")] + "panicked\nerror: test failed, to rerun pass `--test other`\n",
+			want:       results{src + "a::one": "ok", src + "b": "ignored", src + "two - should panic": "ok", "tests/other.rs": "no summary"},
+			difference: []string{`tests/other.rs: a::one: missing, not "ok"`, `tests/other.rs: no summary, not ""`}},
 		{name: "no harness", out: first + passes + "     Running tests/own.rs (target/debug/deps/own-0123456789abcdef)\nfine\n",
 			want:       results{src + "a::one": "ok", src + "b": "ignored", src + "two - should panic": "ok", other + "a::one": "ok", "tests/own.rs": "no harness"},
 			difference: []string{`tests/own.rs: no harness, not ""`}},
