@@ -71,8 +71,8 @@ func compile(t *testing.T, b build) keptLink {
 	return keptLink{args: lines[1:], cwd: lines[0]}
 }
 
-// keepLink writes the working folder and the arguments of a link to dir/args, a line each, copies the objects that
-// rustc removes after the link, and links.
+// keepLink writes the working folder and the arguments of a link to dir/args, a line each, copies the objects and
+// libraries that rustc removes after the link, and links.
 func keepLink(dir string, args []string) error {
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -87,7 +87,7 @@ func keepLink(dir string, args []string) error {
 			continue
 		case strings.HasPrefix(arg, "@"), strings.Contains(arg, "\n"):
 			return fmt.Errorf("cannot keep the argument %q", arg)
-		case strings.HasSuffix(arg, ".o"):
+		case strings.HasSuffix(arg, ".o"), strings.HasSuffix(arg, ".rlib") && strings.HasPrefix(filepath.Base(filepath.Dir(arg)), "rustc"):
 			data, err := os.ReadFile(arg)
 			if err != nil {
 				return err
