@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"leanlink/report"
 )
@@ -93,18 +96,26 @@ func (s *session) buildRevision(rev string) ([]*subject, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--rev %s: %w", rev, err)
 	}
-	dir, err := os.MkdirTemp("", "cargo-size-report-")
+	dir, unlock, err := s.revisionFolder(top)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer unlock()
 	tree := filepath.Join(dir, filepath.Base(top))
-	if _, err := s.git(top, "worktree", "add", "--detach", tree, commit); err != nil {
-		return nil, err
-	}
 	remove := func() {
 		s.git(top, "worktree", "remove", "--force", tree)
-		os.RemoveAll(dir)
+		os.RemoveAll(tree)
+		os.Remove(dir)
+	}
+	if _, err := os.Lstat(tree); err == nil { // of a run that was killed
+		remove()
+		s.git(top, "worktree", "prune")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := s.git(top, "worktree", "add", "--detach", tree, commit); err != nil {
+		return nil, err
 	}
 	defer remove()
 	defer onSignal(remove)()
@@ -157,6 +168,39 @@ func (s *session) buildRevision(rev string) ([]*subject, error) {
 		sub.sizes.Title = fmt.Sprintf("%s at %s", sub.built.Name, rev)
 	}
 	return subjects, err
+}
+
+// revisionFolder is the folder for a checkout's worktrees, always the same, for
+// Cargo would build the crates of a checkout elsewhere beside those that it has
+// built. Only one run at a time has it, until unlock is called.
+func (s *session) revisionFolder(top string) (dir string, unlock func(), err error) {
+	cache := s.env.get("XDG_CACHE_HOME")
+	if home := s.env.get("HOME"); !filepath.IsAbs(cache) && home != "" {
+		cache = filepath.Join(home, ".cache")
+	}
+	if cache == "" {
+		return "", nil, errors.New("--rev: neither XDG_CACHE_HOME nor HOME is set")
+	}
+	hash := sha256.Sum256([]byte(top))
+	dir = filepath.Join(cache, "leanlink", fmt.Sprintf("revisions-%x", hash[:6]))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, plainError(dir, err)
+	}
+	path := dir + ".lock"
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", nil, plainError(path, err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		lock.Close()
+		return "", nil, plainError(path, err)
+	}
+	// The run before removed it, perhaps, while this one waited.
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		lock.Close()
+		return "", nil, plainError(dir, err)
+	}
+	return dir, func() { lock.Close() }, nil
 }
 
 // onSignal has a function run before a signal ends the process, until the

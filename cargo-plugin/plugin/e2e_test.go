@@ -72,7 +72,7 @@ func newCrate(t *testing.T) *crate {
 			c.env = append(c.env, v)
 		}
 	}
-	c.env = append(c.env, "PATH="+bin+":"+os.Getenv("PATH"))
+	c.env = append(c.env, "PATH="+bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+t.TempDir())
 	c.write("Cargo.toml", "[package]\nname = \"my-hello\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n")
 	c.write("src/main.rs", helloMain)
 	return c
@@ -268,6 +268,20 @@ func TestDiffAndBudget(t *testing.T) {
 	cmd.Dir = c.dir
 	if list, err := cmd.Output(); err != nil || bytes.Count(list, []byte("\n")) != 1 {
 		t.Errorf("a worktree is left: %s %v", list, err)
+	}
+
+	// A run that was killed leaves its worktree, which is no hindrance; and the
+	// revision's crates are not built beside those of the run before.
+	s := &session{env: c.env}
+	if dir, unlock, err := s.revisionFolder(c.dir); err != nil {
+		t.Error(err)
+	} else {
+		unlock()
+		git("worktree", "add", "-q", "--detach", filepath.Join(dir, filepath.Base(c.dir)), "HEAD")
+	}
+	c.run(0, "diff", "--rev", "HEAD", "--release", "-q")
+	if again, err := filepath.Glob(filepath.Join(c.dir, "target/size-report/revisions/size-report/release/deps/my_hello-*.d")); err != nil || len(again) != 1 {
+		t.Errorf("built for the revision: %v, %v", again, err)
 	}
 
 	_, errs = c.run(101, "--release", "-q", "--check")

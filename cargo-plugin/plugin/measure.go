@@ -36,6 +36,7 @@ var variants = []variant{
 	{key: "lto", name: "LTO", profile: map[string]string{"lto": "fat"}},
 	{key: "codegen-units", name: "one codegen unit", profile: map[string]string{"codegen-units": "1"}},
 	{key: "opt-level", name: "optimised for size", profile: map[string]string{"opt-level": "s"}},
+	{key: "opt-level=z", name: "optimised for size before all", profile: map[string]string{"opt-level": "z"}},
 	{key: "panic", name: "panics abort", profile: map[string]string{"panic": "abort"}},
 	{name: "all of these", profile: map[string]string{"lto": "fat", "codegen-units": "1", "opt-level": "s", "panic": "abort"}},
 	{key: "fold", name: "everything folded that compilers allow", settings: map[string]string{"fold": "all"}},

@@ -95,6 +95,8 @@
   const matches = (node) => query !== "" && node.n.toLowerCase().includes(query);
   const describe = (n) => path(n).slice(1).map((x) => x.n).join(" › ") + ": " + number(size(n)) + " bytes, " + share(size(n) / Math.max(1, size(data.tree))) + " of " + (what === "loaded" ? "what is loaded" : "the file") + (n.b > n.a ? "; " + number(n.b - n.a) + " folded away" : "");
 
+  const extent = () => { const box = $("tree").getBoundingClientRect(); return box.width + "×" + box.height; };
+  let drawn = "";
   const draw = (focus) => {
     const tree = $("tree");
     tree.replaceChildren();
@@ -102,6 +104,7 @@
     legend();
     $("status").textContent = describe2(at);
     const box = tree.getBoundingClientRect();
+    drawn = extent();
     let tiles = 0;
     const place = (parent, nodes, x, y, w, h, depth) => layout(nodes, x, y, w, h, (n, left, top, width, height) => {
       if (width < 3 || height < 3 || tiles > 2500) return;
@@ -437,8 +440,10 @@
     else if (ev.key === "[" || ev.key === "]") choose(tabs[(now + (ev.key === "]" ? 1 : tabs.length - 1)) % tabs.length].name, true);
     else if (ev.key === "Escape" && !$("map").hidden && at.p && !ev.defaultPrevented) go(at.p, at);
   });
+  // The map fills what the window, the legend and a scroll bar leave.
   let timer = 0;
-  addEventListener("resize", () => { clearTimeout(timer); timer = setTimeout(() => { if (!$("map").hidden) draw(); }, 80); });
+  const fill = () => { if (!$("map").hidden && extent() !== drawn) draw(document.activeElement.node); };
+  new ResizeObserver(() => { clearTimeout(timer); timer = setTimeout(fill, 80); }).observe($("tree"));
   const named = () => (tabs.some((t) => "#" + t.name === location.hash) ? location.hash.slice(1) : "map");
   addEventListener("hashchange", () => choose(named()));
   choose(named());
