@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A script is what must be known of the linker scripts of a link (-T). The
@@ -196,10 +197,10 @@ var hashComment = regexp.MustCompile(`(?m)(^|\s)#.*$`)
 
 // class tells section names apart by the patterns that they match.
 func (s *script) class() func(name string) string {
-	cache := map[string]string{}
+	var cache sync.Map // by name; several threads ask
 	return func(name string) string {
-		if c, ok := cache[name]; ok {
-			return c
+		if c, ok := cache.Load(name); ok {
+			return c.(string)
 		}
 		var b strings.Builder
 		for i, p := range s.patterns {
@@ -215,7 +216,7 @@ func (s *script) class() func(name string) string {
 			}
 		}
 		c := first + " " + b.String()
-		cache[name] = c
+		cache.Store(name, c)
 		return c
 	}
 }

@@ -206,27 +206,22 @@ func (e *editor) references() error {
 // redirect changes one relocation, if it names what is folded, and calls of
 // a function that only jumps on.
 func (e *editor) redirect(section uint32, rs objfile.Relocs, k int) error {
+	t := e.o.target(rs.Sym(k))
+	if t.global || t.kind != toSection && t.kind != toDiscarded {
+		return nil
+	}
+	id := t.sec
+	if e.p.Fate[id] != FateFolded && e.p.Fate[id] != FateThunk {
+		return nil
+	}
 	r := rs.At(k)
-	if r.Sym == 0 {
-		return nil
-	}
-	if r.Sym >= e.o.File.FirstGlobal {
-		return nil
-	}
 	s := e.o.File.Symbol(r.Sym)
-	if !s.Defined() {
-		return nil
-	}
-	id := e.o.Base + SecID(s.Section)
 	switch e.p.Fate[id] {
-	case FateFolded:
 	case FateThunk:
 		if e.o.File.Sections[section].Flags&objfile.SHF_EXECINSTR == 0 || !e.l.Arch.IsCall(e.o.File.Bytes(section), r) ||
 			!e.p.redirectable(e.o, section, rs, r, &s) {
 			return nil // it goes through the jump
 		}
-	default:
-		return nil
 	}
 	m, err := e.mark(e.p.Leader[id])
 	if err != nil {
@@ -393,6 +388,11 @@ func (e *editor) thunks() error {
 // lld's mark for what is dead.
 func (e *editor) forget() error {
 	f := e.o.File
+	jumps := make([]bool, f.NumSymbols) // by symbol: its function only jumps on
+	for i := range jumps {
+		s := f.Symbol(uint32(i))
+		jumps[i] = s.Defined() && e.p.Thunks[e.o.Base+SecID(s.Section)] != nil
+	}
 	var gone uint32
 	for i := range f.Sections {
 		if s := &f.Sections[i]; s.Flags&objfile.SHF_ALLOC != 0 || s.Rel == 0 || s.MultiRel || !strings.HasPrefix(s.Name, ".debug_") {
@@ -400,13 +400,14 @@ func (e *editor) forget() error {
 		}
 		rs := f.Relocs(uint32(i))
 		for k := range rs.Len() {
-			r := rs.At(k)
-			if r.Sym >= f.NumSymbols {
-				return f.ErrorAt(uint32(i), r.Offset, "a relocation names a symbol that does not exist")
+			sym := rs.Sym(k)
+			if sym >= f.NumSymbols {
+				return f.ErrorAt(uint32(i), rs.At(k).Offset, "a relocation names a symbol that does not exist")
 			}
-			if s := f.Symbol(r.Sym); !s.Defined() || e.p.Thunks[e.o.Base+SecID(s.Section)] == nil {
+			if !jumps[sym] {
 				continue
 			}
+			r := rs.At(k)
 			if gone == 0 {
 				var err error
 				gone, err = e.edit.AddSymbol("leanlink$gone", objfile.Symbol{Bind: objfile.STB_WEAK, Other: objfile.STV_HIDDEN})

@@ -128,7 +128,7 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 		if !o.Rust && !lsda {
 			return NotRust
 		}
-		if _, copied := l.source[o.Base+SecID(i)]; !copied && !lsda && l.mayBeUninitialised(o, i) {
+		if _, copied := l.source[o.Base+SecID(i)]; !copied && !lsda && l.doubt[o.Base+SecID(i)] {
 			return Uninitialised
 		}
 	}

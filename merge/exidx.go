@@ -91,7 +91,7 @@ func (l *Link) whyNotTied(o *Object, i uint32) Reason {
 }
 
 // labelTied appends the metadata of a function to its label.
-func (f *folder) labelTied(buf []byte, o *Object, i uint32) []byte {
+func (f *labeler) labelTied(buf []byte, o *Object, i uint32) []byte {
 	for _, x := range f.l.metadata(o, i) {
 		buf = append(append(buf, "tied"...), o.File.Bytes(x)...)
 		buf = f.labelRelocs(buf, o, x)

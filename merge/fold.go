@@ -140,41 +140,85 @@ func defaultClass(name string) string {
 // label gives every node its first class, by all that can be compared
 // without knowing classes, and collects its edges.
 func (f *folder) label() {
-	f.class = make([]int32, len(f.nodes))
+	keys := make([]xxh3.Uint128, len(f.nodes))
 	f.succAt = make([]uint32, len(f.nodes)+1)
-	first := make(map[xxh3.Uint128]int32, len(f.nodes))
-	h := xxh3.New()
-	var buf []byte
-	for n, id := range f.nodes {
-		o, i := f.l.Of(id)
-		s := &o.File.Sections[i]
-		h.Reset()
-		buf = buf[:0]
-		buf = append(buf, f.outputClass(o, s.Name)...)
-		buf = binary.LittleEndian.AppendUint64(append(buf, 0), s.Flags)
-		buf = f.labelRelocs(buf, o, i)
-		if source, ok := f.l.source[id]; ok {
-			buf = binary.LittleEndian.AppendUint32(append(buf, "copy"...), uint32(source))
+	rows := make([][]int32, (len(f.nodes)+chunk-1)/chunk) // the edges of each chunk's nodes
+	inChunks(len(f.nodes), func(from, to int) {
+		h := xxh3.New()
+		x := labeler{folder: f}
+		for n := from; n < to; n++ {
+			before := len(x.edges)
+			h.Reset()
+			x.node(f.nodes[n])
+			h.Write(x.buf)
+			o, i := f.l.Of(f.nodes[n])
+			h.Write(o.File.Bytes(i))
+			keys[n] = h.Sum128()
+			f.succAt[n+1] = uint32(len(x.edges) - before)
 		}
-		buf = f.l.labelMapping(buf, o, i)
-		buf = f.labelTied(buf, o, i)
-		for _, ref := range o.framesOf(i) {
-			buf = f.labelFrame(buf, o, ref)
-		}
-		h.Write(buf)
-		h.Write(o.File.Bytes(i))
-		key := h.Sum128()
+		rows[from/chunk] = x.edges
+	})
+	for i := 1; i < len(f.succAt); i++ {
+		f.succAt[i] += f.succAt[i-1]
+	}
+	f.succ = make([]int32, 0, f.succAt[len(f.nodes)])
+	for _, row := range rows {
+		f.succ = append(f.succ, row...)
+	}
+	f.classify(keys)
+	f.reverse()
+}
+
+// classify puts nodes with equal keys into one class. Classes are numbered in
+// the order of their first nodes.
+func (f *folder) classify(keys []xxh3.Uint128) {
+	f.class = make([]int32, len(keys))
+	first := make(map[xxh3.Uint128]int32, len(keys))
+	var size []int32
+	for n, key := range keys {
 		c, ok := first[key]
 		if !ok {
-			c = int32(len(f.members))
+			c = int32(len(size))
 			first[key] = c
-			f.members = append(f.members, nil)
+			size = append(size, 0)
 		}
 		f.class[n] = c
-		f.members[c] = append(f.members[c], int32(n))
-		f.succAt[n+1] = uint32(len(f.succ))
+		size[c]++
 	}
-	f.reverse()
+	all := make([]int32, len(keys))
+	f.members = make([][]int32, len(size))
+	for c, n := range size {
+		f.members[c], all = all[:0:n], all[n:]
+	}
+	for n, c := range f.class {
+		f.members[c] = append(f.members[c], int32(n))
+	}
+}
+
+// labeler makes the labels of a run of nodes.
+type labeler struct {
+	*folder
+	buf   []byte
+	edges []int32
+}
+
+// node makes the label of one node, its contents left out, and appends its
+// edges.
+func (f *labeler) node(id SecID) {
+	o, i := f.l.Of(id)
+	s := &o.File.Sections[i]
+	buf := append(f.buf[:0], f.outputClass(o, s.Name)...)
+	buf = binary.LittleEndian.AppendUint64(append(buf, 0), s.Flags)
+	buf = f.labelRelocs(buf, o, i)
+	if source, ok := f.l.source[id]; ok {
+		buf = binary.LittleEndian.AppendUint32(append(buf, "copy"...), uint32(source))
+	}
+	buf = f.l.labelMapping(buf, o, i)
+	buf = f.labelTied(buf, o, i)
+	for _, ref := range o.framesOf(i) {
+		buf = f.labelFrame(buf, o, ref)
+	}
+	f.buf = buf
 }
 
 // reverse makes the rows of predecessors from those of successors.
@@ -196,7 +240,7 @@ func (f *folder) reverse() {
 	}
 }
 
-func (f *folder) labelRelocs(buf []byte, o *Object, i uint32) []byte {
+func (f *labeler) labelRelocs(buf []byte, o *Object, i uint32) []byte {
 	rs := o.File.Relocs(i)
 	buf = binary.LittleEndian.AppendUint32(buf, uint32(rs.Len()))
 	for k := range rs.Len() {
@@ -208,7 +252,7 @@ func (f *folder) labelRelocs(buf []byte, o *Object, i uint32) []byte {
 }
 
 // labelOperand appends an operand to a label, or an edge to the graph.
-func (f *folder) labelOperand(buf []byte, typ uint32, op operand) []byte {
+func (f *labeler) labelOperand(buf []byte, typ uint32, op operand) []byte {
 	buf = binary.LittleEndian.AppendUint32(buf, typ)
 	buf = append(buf, byte(op.kind))
 	buf = binary.LittleEndian.AppendUint64(buf, op.id)
@@ -220,12 +264,12 @@ func (f *folder) labelOperand(buf []byte, typ uint32, op operand) []byte {
 		buf = append(buf, op.piece...)
 	}
 	if op.follows >= 0 {
-		f.succ = append(f.succ, op.follows)
+		f.edges = append(f.edges, op.follows)
 	}
 	return buf
 }
 
-func (f *folder) labelFrame(buf []byte, o *Object, ref fdeRef) []byte {
+func (f *labeler) labelFrame(buf []byte, o *Object, ref fdeRef) []byte {
 	eh := o.frames[ref.frame]
 	fde := &eh.FDEs[ref.fde]
 	cie := &eh.CIEs[fde.CIE]
@@ -341,13 +385,26 @@ func (f *folder) split(c int32, sig []uint64, moved []int32) []int32 {
 
 // check compares every member of every class with the first, directly.
 func (f *folder) check() error {
-	for _, m := range f.members {
-		for k := 1; k < len(m); k++ {
-			if !f.same(f.nodes[m[0]], f.nodes[m[k]]) {
-				a, i := f.l.Of(f.nodes[m[0]])
-				b, k := f.l.Of(f.nodes[m[k]])
-				return fmt.Errorf("%w: %s: %s and %s: %s", errCollision, a.File.Name, a.File.Sections[i].Name, b.File.Name, b.File.Sections[k].Name)
-			}
+	wrong := make([]error, (len(f.members)+chunk-1)/chunk)
+	inChunks(len(f.members), func(from, to int) {
+		for c := from; c < to && wrong[from/chunk] == nil; c++ {
+			wrong[from/chunk] = f.checkClass(f.members[c])
+		}
+	})
+	for _, err := range wrong {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *folder) checkClass(m []int32) error {
+	for k := 1; k < len(m); k++ {
+		if !f.same(f.nodes[m[0]], f.nodes[m[k]]) {
+			a, i := f.l.Of(f.nodes[m[0]])
+			b, k := f.l.Of(f.nodes[m[k]])
+			return fmt.Errorf("%w: %s: %s and %s: %s", errCollision, a.File.Name, a.File.Sections[i].Name, b.File.Name, b.File.Sections[k].Name)
 		}
 	}
 	return nil

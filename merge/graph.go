@@ -30,7 +30,8 @@ type Object struct {
 	// Reason says why the object is left alone; "" if it takes part.
 	Reason string
 
-	index   uint32
+	bytecode bool // GCC's: it could name anything
+	index    uint32
 	globals []SymID // indexed by symbol index − File.FirstGlobal
 	frames  []*objfile.EhFrame
 	// frameRelocs finds the relocations of each frame table; indexed as frames.
@@ -43,6 +44,7 @@ type Object struct {
 	// object has no such table.
 	significant map[uint32]bool
 	ownsSyms    [][]uint32 // indexed by section index: symbols defined there, section symbols left out
+	targets     []target   // indexed by symbol index: what a reference by it refers to
 	// tied lists what SHF_LINK_ORDER ties to a section; by section index.
 	tied map[uint32][]uint32
 }
@@ -97,7 +99,7 @@ type Link struct {
 	Arch    *objfile.Arch
 	Objects []*Object
 
-	names   map[string]SymID
+	names   *nameTable
 	defs    []definition // indexed by SymID
 	symName []string     // indexed by SymID
 	objOf   []uint32     // indexed by SecID: the object
@@ -120,14 +122,16 @@ type Link struct {
 	interior []bool
 	// noted: what is not loaded but read by others names a place in it.
 	noted map[SecID]bool
-	// What trace finds: the constants whose zeros are in doubt that are
-	// copies of one, by the lowest of them.
+	// What trace finds: constants whose zeros are in doubt, by SecID.
+	doubt []bool
+	// source has those that are copies of one, by the lowest of them.
 	source map[SecID]SecID
 }
 
 const manySecs SecID = 1<<32 - 2
 
-// Options are the facts of the link that decide what may change.
+// Options are the facts of the link that decide what may change. Its functions
+// are called from several threads at once.
 type Options struct {
 	Mode   Mode
 	Shared bool // the output is a shared object: what it exports can be replaced
@@ -201,7 +205,7 @@ const (
 // or unknown machines; an object that it does not understand is left alone
 // (Object.Reason).
 func NewLink(files []*objfile.File, opt Options) (*Link, error) {
-	l := &Link{opt: opt, names: make(map[string]SymID, 1<<14), losers: map[SymID][]SecID{}}
+	l := &Link{opt: opt, losers: map[SymID][]SecID{}}
 	base := SecID(0)
 	for i, f := range files {
 		a := objfile.ArchOf(f.Machine)
@@ -231,8 +235,14 @@ func NewLink(files []*objfile.File, opt Options) (*Link, error) {
 	}
 	l.readGroups()
 	l.resolve()
-	for _, o := range l.Objects {
+	// From here on names are numbers, and what each stands for is settled.
+	inParallel(len(l.Objects), func(i int) {
+		o := l.Objects[i]
+		l.aim(o)
 		l.study(o)
+	})
+	for _, o := range l.Objects {
+		l.opt.PinAll = l.opt.PinAll || o.bytecode
 	}
 	return l, nil
 }
@@ -313,20 +323,12 @@ func (o *Object) dropped(section uint32) bool {
 
 // resolve chooses a definition for every global name.
 func (l *Link) resolve() {
+	l.numberNames()
 	for _, o := range l.Objects {
 		f := o.File
-		o.globals = make([]SymID, f.NumSymbols-f.FirstGlobal)
 		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 			s := f.Symbol(i)
-			name := f.NameOf(&s)
-			id, ok := l.names[name]
-			if !ok {
-				id = SymID(len(l.defs))
-				l.names[name] = id
-				l.symName = append(l.symName, name)
-				l.defs = append(l.defs, definition{pinned: l.opt.Pinned[name], exported: l.opt.Wanted[name]})
-			}
-			o.globals[i-f.FirstGlobal] = id
+			id := o.globals[i-f.FirstGlobal]
 			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
 				l.defs[id].hidden = true
 			}
@@ -373,10 +375,48 @@ func (l *Link) resolve() {
 		if s.Bind == objfile.STB_GNU_UNIQUE || l.opt.PinAll || versioned {
 			d.exported = true
 		}
-		if plain, ok := l.names[plain]; versioned && ok {
+		if !versioned {
+			continue
+		}
+		if plain, ok := l.names.lookUp(plain); ok {
 			l.defs[plain].exported = true
 		}
 	}
+}
+
+// numberNames gives every global name of the objects a number, by which it
+// goes from here on.
+func (l *Link) numberNames() {
+	type hashed struct {
+		names  []string
+		hashes []uint64
+	}
+	of := make([]hashed, len(l.Objects)) // indexed by object: its global symbols
+	inParallel(len(l.Objects), func(n int) {
+		f := l.Objects[n].File
+		h := hashed{make([]string, f.NumSymbols-f.FirstGlobal), make([]uint64, f.NumSymbols-f.FirstGlobal)}
+		for i := range h.names {
+			h.names[i] = f.SymbolName(f.FirstGlobal + uint32(i))
+			h.hashes[i] = hashName(h.names[i])
+		}
+		of[n] = h
+	})
+	total := 0
+	for n := range of {
+		total += len(of[n].names)
+	}
+	l.names = newNameTable(total / 2)
+	for n, o := range l.Objects {
+		o.globals = make([]SymID, len(of[n].names))
+		for i, name := range of[n].names {
+			id, isNew := l.names.add(name, of[n].hashes[i])
+			if isNew {
+				l.defs = append(l.defs, definition{pinned: l.opt.Pinned[name], exported: l.opt.Wanted[name]})
+			}
+			o.globals[i] = id
+		}
+	}
+	l.symName = l.names.names
 }
 
 // study reads what later phases want to know of one object: who compiled
@@ -405,17 +445,11 @@ func (l *Link) study(o *Object) {
 		case s.Type == objfile.SHT_LLVM_ADDRSIG && s.Link == f.Symtab:
 			o.readAddrsig(uint32(i))
 		case strings.HasPrefix(s.Name, ".gnu.lto_"):
-			l.opt.PinAll = true
+			o.bytecode = true
 			o.leave("GCC bytecode (LTO)")
 		}
 	}
-	o.ownsSyms = make([][]uint32, len(f.Sections))
-	for i := uint32(1); i < f.NumSymbols; i++ {
-		s := f.Symbol(i)
-		if s.Defined() && s.Type != objfile.STT_SECTION {
-			o.ownsSyms[s.Section] = append(o.ownsSyms[s.Section], i)
-		}
-	}
+	o.listSymbols()
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		if s.Flags&objfile.SHF_ALLOC == 0 && !readsPlaces(s) || s.MultiRel {
@@ -436,6 +470,31 @@ func (l *Link) study(o *Object) {
 	}
 	l.attachFrames(o)
 	o.tieMetadata()
+}
+
+// listSymbols lists the symbols of each section, in one array for all.
+func (o *Object) listSymbols() {
+	f := o.File
+	section := make([]uint32, f.NumSymbols) // that a symbol counts for, 0 for none
+	count := make([]uint32, len(f.Sections))
+	total := 0
+	for i := uint32(1); i < f.NumSymbols; i++ {
+		if s := f.Symbol(i); s.Defined() && s.Type != objfile.STT_SECTION {
+			section[i] = s.Section
+			count[s.Section]++
+			total++
+		}
+	}
+	all := make([]uint32, total)
+	o.ownsSyms = make([][]uint32, len(f.Sections))
+	for i, n := range count {
+		o.ownsSyms[i], all = all[:0:n], all[n:]
+	}
+	for i, s := range section {
+		if s != 0 {
+			o.ownsSyms[s] = append(o.ownsSyms[s], uint32(i))
+		}
+	}
 }
 
 // onlyRust reports whether a .comment section names rustc and nobody else: an
@@ -589,20 +648,36 @@ const (
 // target is what a relocation refers to, its addend left out.
 type target struct {
 	kind    targetKind
-	section bool   // the symbol is a section symbol
-	sec     SecID  // toSection, toDiscarded
-	value   uint64 // toSection: the symbol's value; toAbsolute: the number
-	sym     SymID  // of a global symbol, for any kind
-	global  bool   // the reference is by a global name
+	section bool // the symbol is a section symbol
+	global  bool // the reference is by a global name
 	typ     objfile.SymType
+	sec     SecID  // toSection, toDiscarded
+	sym     SymID  // of a global symbol, for any kind
+	value   uint64 // toSection: the symbol's value; toAbsolute: the number
 }
 
 // resolveRef says what symbol index sym of object o refers to.
-func (l *Link) resolveRef(o *Object, sym uint32) target {
-	if sym == 0 || sym >= o.File.NumSymbols {
-		// The latter only in an object that is left alone.
-		return target{kind: toNothing}
+func (l *Link) resolveRef(o *Object, sym uint32) target { return *o.target(sym) }
+
+// target is what a symbol refers to.
+func (o *Object) target(sym uint32) *target {
+	if sym >= uint32(len(o.targets)) {
+		return &o.targets[0] // only in an object that is left alone
 	}
+	return &o.targets[sym]
+}
+
+// aim finds what each symbol of an object refers to. Relocations are many
+// times as many as symbols.
+func (l *Link) aim(o *Object) {
+	o.targets = make([]target, max(o.File.NumSymbols, 1))
+	for i := uint32(1); i < o.File.NumSymbols; i++ {
+		o.targets[i] = l.targetOf(o, i)
+	}
+}
+
+// targetOf says what a symbol of an object, not the first, refers to.
+func (l *Link) targetOf(o *Object, sym uint32) target {
 	var t target
 	s := o.File.Symbol(sym)
 	t.typ = s.Type

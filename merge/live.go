@@ -18,7 +18,8 @@ func (l *Link) mark() {
 	for i := range l.via {
 		l.via[i] = NoSec
 	}
-	var queue []SecID
+	queue := make([]SecID, 0, len(l.live)/4)
+	named := make([]bool, len(l.defs)) // names that were reached before
 	reach := func(id, from SecID) {
 		if id == NoSec || l.live[id] {
 			return
@@ -30,6 +31,10 @@ func (l *Link) mark() {
 		queue = append(queue, id)
 	}
 	reachName := func(id SymID, from SecID) {
+		if named[id] {
+			return
+		}
+		named[id] = true
 		if sec, ok := l.place(id); ok {
 			reach(sec, from)
 		}
@@ -83,7 +88,7 @@ func (l *Link) mark() {
 		if !isEhFrame(&o.File.Sections[i]) {
 			rs := o.File.Relocs(i)
 			for k := range rs.Len() {
-				follow(o, rs.At(k).Sym, id)
+				follow(o, rs.Sym(k), id)
 			}
 		}
 		for _, ref := range o.framesOf(i) {

@@ -68,21 +68,23 @@ func (l *Link) Make() (*Plan, error) {
 		Align: map[SecID]uint64{}, Thunks: map[SecID]*objfile.Thunk{}, leads: map[SecID]int{}, aliases: map[SecID][]SymID{},
 		localAliases: map[SecID][]localAlias{},
 	}
-	for id := range n {
-		p.Leader[id], p.Class[id] = NoSec, -1
-		o, i := l.Of(SecID(id))
-		s := &o.File.Sections[i]
-		switch {
-		case s.Flags&objfile.SHF_ALLOC == 0:
-		case o.dropped(i):
-			p.Fate[id], p.Reason[id] = FateDropped, Grouped
-		case l.live[id]:
-			p.Fate[id] = FateKept
-			p.Reason[id] = l.whyNot(o, i)
-		default:
-			p.Fate[id] = FateDropped
+	inParallel(len(l.Objects), func(k int) {
+		o := l.Objects[k]
+		for i := range uint32(len(o.File.Sections)) {
+			id := o.Base + SecID(i)
+			p.Leader[id], p.Class[id] = NoSec, -1
+			switch {
+			case o.File.Sections[i].Flags&objfile.SHF_ALLOC == 0:
+			case o.dropped(i):
+				p.Fate[id], p.Reason[id] = FateDropped, Grouped
+			case l.live[id]:
+				p.Fate[id] = FateKept
+				p.Reason[id] = l.whyNot(o, i)
+			default:
+				p.Fate[id] = FateDropped
+			}
 		}
-	}
+	})
 	if l.opt.Mode == ModeOff {
 		return p, nil
 	}
@@ -204,6 +206,9 @@ func (p *Plan) raisePieces(f *folder, leader, other SecID) {
 	ob, ib := p.Link.Of(other)
 	ra, rb := oa.File.Relocs(ia), ob.File.Relocs(ib)
 	for k := range ra.Len() {
+		if t := oa.target(ra.Sym(k)); t.kind != toSection || p.Link.Section(t.sec).Flags&objfile.SHF_MERGE == 0 {
+			continue
+		}
 		a, b := f.operandOf(oa, ia, ra, ra.At(k)), f.operandOf(ob, ib, rb, rb.At(k))
 		if a.kind == operandPiece && b.align > max(a.align, p.Align[a.sec]) {
 			p.Align[a.sec] = b.align
@@ -310,7 +315,10 @@ func (p *Plan) takeLocalNames() {
 				continue
 			}
 			name := o.File.NameOf(&s)
-			if _, global := l.names[name]; global || taken[name] || !isRustName(name) {
+			if !isRustName(name) || taken[name] {
+				continue
+			}
+			if _, global := l.names.lookUp(name); global {
 				continue
 			}
 			taken[name] = true

@@ -24,9 +24,15 @@ import (
 // for all.
 func (l *Link) trace() {
 	l.source = map[SecID]SecID{}
+	l.findDoubts()
 	// Only functions that are there more than once prove anything.
-	count := map[string]int{}
-	l.eachNamedFunction(func(o *Object, i uint32, name string) { count[name]++ })
+	functions := l.namedFunctions()
+	count := map[uint64]uint32{} // by hash of the name; too many do no harm
+	for _, list := range functions {
+		for k := range list {
+			count[list[k].hash]++
+		}
+	}
 	type use struct {
 		function string
 		body     uint64 // hash of the function's bytes
@@ -40,62 +46,77 @@ func (l *Link) trace() {
 		}
 		return l.source[id]
 	}
-	doubtful := map[SecID]bool{}
-	l.eachNamedFunction(func(o *Object, i uint32, name string) {
-		if count[name] < 2 {
-			return
-		}
-		rs := o.File.Relocs(i)
-		body := uint64(0)
-		for k := range rs.Len() {
-			r := rs.At(k)
-			t := l.resolveRef(o, r.Sym)
-			if t.kind != toSection || t.global {
+	for n, list := range functions {
+		o := l.Objects[n]
+		for _, f := range list {
+			if count[f.hash] < 2 {
 				continue
 			}
-			to, ti := l.Of(t.sec)
-			if s := &to.File.Sections[ti]; !to.Rust || to.Reason != "" || s.Flags&(objfile.SHF_EXECINSTR|objfile.SHF_MERGE) != 0 ||
-				s.Type != objfile.SHT_PROGBITS || !strings.HasPrefix(s.Name, ".rodata") && !strings.HasPrefix(s.Name, ".data.rel.ro") {
-				continue
-			}
-			doubt, known := doubtful[t.sec]
-			if !known {
-				doubt = l.mayBeUninitialised(to, ti)
-				doubtful[t.sec] = doubt
-			}
-			if !doubt {
-				continue
-			}
-			if body == 0 {
-				body = xxh3.Hash(o.File.Bytes(i))
-			}
-			key := use{name, body, r.Offset}
-			other, ok := first[key]
-			if !ok {
-				first[key] = t.sec
-				continue
-			}
-			for _, id := range [...]SecID{other, t.sec} {
-				if _, ok := l.source[id]; !ok {
-					l.source[id] = id
+			rs := o.File.Relocs(f.section)
+			body := uint64(0)
+			for k := range rs.Len() {
+				t := o.target(rs.Sym(k))
+				if t.kind != toSection || t.global || !l.doubt[t.sec] {
+					continue
 				}
+				if body == 0 {
+					body = xxh3.Hash(o.File.Bytes(f.section))
+				}
+				key := use{f.name, body, rs.At(k).Offset}
+				other, ok := first[key]
+				if !ok {
+					first[key] = t.sec
+					continue
+				}
+				for _, id := range [...]SecID{other, t.sec} {
+					if _, ok := l.source[id]; !ok {
+						l.source[id] = id
+					}
+				}
+				a, b := root(other), root(t.sec)
+				l.source[max(a, b)] = min(a, b)
 			}
-			a, b := root(other), root(t.sec)
-			l.source[max(a, b)] = min(a, b)
 		}
-	})
+	}
 	for id := range l.source {
 		l.source[id] = root(id)
 	}
 }
 
-// eachNamedFunction calls f for the live sections of code of Rust objects,
-// with the mangled name of the function; what LLVM appends when it makes a
-// local name known to other units is no part of it.
-func (l *Link) eachNamedFunction(f func(o *Object, i uint32, name string)) {
-	for _, o := range l.Objects {
+// findDoubts finds the live anonymous constants with doubtful zeros.
+func (l *Link) findDoubts() {
+	l.doubt = make([]bool, l.Sections())
+	inParallel(len(l.Objects), func(n int) {
+		o := l.Objects[n]
 		if !o.Rust || o.Reason != "" {
-			continue
+			return
+		}
+		for i := range uint32(len(o.File.Sections)) {
+			s := &o.File.Sections[i]
+			if id := o.Base + SecID(i); l.live[id] && s.Flags&(objfile.SHF_EXECINSTR|objfile.SHF_MERGE) == 0 && s.Type == objfile.SHT_PROGBITS &&
+				(strings.HasPrefix(s.Name, ".rodata") || strings.HasPrefix(s.Name, ".data.rel.ro")) {
+				l.doubt[id] = l.mayBeUninitialised(o, i)
+			}
+		}
+	})
+}
+
+// namedFunction is a live section of code with the mangled name of its
+// function; what LLVM appends when it makes a local name known to other units
+// is no part of it.
+type namedFunction struct {
+	section uint32
+	name    string
+	hash    uint64 // of the name
+}
+
+// namedFunctions lists them for Rust objects; indexed by object.
+func (l *Link) namedFunctions() [][]namedFunction {
+	lists := make([][]namedFunction, len(l.Objects))
+	inParallel(len(l.Objects), func(n int) {
+		o := l.Objects[n]
+		if !o.Rust || o.Reason != "" {
+			return
 		}
 		for i := range o.File.Sections {
 			if o.File.Sections[i].Flags&objfile.SHF_EXECINSTR == 0 || !l.live[o.Base+SecID(i)] {
@@ -103,12 +124,16 @@ func (l *Link) eachNamedFunction(f func(o *Object, i uint32, name string)) {
 			}
 			for _, k := range o.ownsSyms[i] {
 				s := o.File.Symbol(k)
-				if name := o.File.NameOf(&s); s.Type == objfile.STT_FUNC && (strings.HasPrefix(name, "_ZN") || strings.HasPrefix(name, "_R")) {
+				if s.Type != objfile.STT_FUNC {
+					continue
+				}
+				if name := o.File.NameOf(&s); strings.HasPrefix(name, "_ZN") || strings.HasPrefix(name, "_R") {
 					name, _, _ = strings.Cut(name, ".llvm.")
-					f(o, uint32(i), name)
+					lists[n] = append(lists[n], namedFunction{uint32(i), name, xxh3.HashString(name)})
 					break
 				}
 			}
 		}
-	}
+	})
+	return lists
 }

@@ -94,7 +94,7 @@ func (p *Plan) preferTable(ids []SecID) {
 		o, i := l.Of(id)
 		rs := o.File.Relocs(i)
 		for n := range rs.Len() {
-			if t := l.resolveRef(o, rs.At(n).Sym); t.kind == toSection && t.sec == u {
+			if t := l.resolveRef(o, rs.Sym(n)); t.kind == toSection && t.sec == u {
 				copy(ids[1:k+1], ids[:k])
 				ids[0] = id
 				return
@@ -112,12 +112,11 @@ func (p *Plan) settle() {
 	for changed := true; changed; {
 		changed = false
 		look := func(o *Object, i uint32, rs objfile.Relocs, k int) {
-			r := rs.At(k)
-			t := l.resolveRef(o, r.Sym)
-			if t.kind != toSection {
+			t := l.resolveRef(o, rs.Sym(k))
+			if t.kind != toSection || p.Fate[t.sec] != FateFolded && p.Fate[t.sec] != FateThunk {
 				return
 			}
-			switch p.Fate[t.sec] {
+			switch r := rs.At(k); p.Fate[t.sec] {
 			case FateFolded:
 				// A global name moves to the leader, and needs no redirection.
 				if s := o.File.Symbol(r.Sym); t.global || p.redirectable(o, i, rs, r, &s) {
@@ -128,8 +127,6 @@ func (p *Plan) settle() {
 					return
 				}
 				delete(p.Thunks, t.sec)
-			default:
-				return
 			}
 			p.Fate[t.sec], p.Leader[t.sec], p.Reason[t.sec] = FateKept, NoSec, NotRedirected
 			changed = true

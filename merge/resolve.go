@@ -27,6 +27,7 @@ type Member struct {
 	Parse func() (*objfile.File, error)
 
 	file    *objfile.File
+	ids     []SymID // of Defines, in the search that is under way
 	taken   bool
 	skipped bool // not an ELF object: nothing to extract
 	during  int
@@ -137,12 +138,22 @@ const (
 
 // extraction is the state of a simulated search of archives.
 type extraction struct {
-	state map[string]symState
-	lazy  map[string]*Member // first member on offer, position-independent search only
-	eager bool               // lld and mold: archives are on offer from anywhere on the line
-	now   int                // index of the input that is being read
-	count int                // of members taken
+	names *nameTable
+	state []symState // indexed by SymID of names
+	lazy  []*Member  // by the same: first member on offer, position-independent search only
+	eager bool       // lld and mold: archives are on offer from anywhere on the line
+	now   int        // index of the input that is being read
+	count int        // of members taken
 	err   error
+}
+
+// id numbers a name.
+func (x *extraction) id(name string) SymID {
+	id, isNew := x.names.add(name, hashName(name))
+	if isNew {
+		x.state, x.lazy = append(x.state, symUnseen), append(x.lazy, nil)
+	}
+	return id
 }
 
 // Extract decides which archive members take part in the link and returns
@@ -154,14 +165,16 @@ type extraction struct {
 // wild keep every member on offer from wherever it stands. eager chooses the
 // second way.
 func Extract(inputs []Input, roots []string, eager bool) error {
+	offered := 0
 	for i := range inputs {
 		for _, m := range inputs[i].Members {
-			m.taken = false
+			m.taken, m.ids = false, nil
+			offered += len(m.Defines)
 		}
 	}
-	x := &extraction{state: map[string]symState{}, lazy: map[string]*Member{}, eager: eager}
+	x := &extraction{names: newNameTable(offered), eager: eager}
 	for _, name := range roots {
-		x.want(name)
+		x.want(x.id(name))
 	}
 	for i := 0; i < len(inputs); i++ {
 		in := &inputs[i]
@@ -224,38 +237,37 @@ func (x *extraction) whole(in *Input) {
 }
 
 // want notes a reference; in an eager search it extracts at once.
-func (x *extraction) want(name string) {
-	if s := x.state[name]; s > symWeakRef {
+func (x *extraction) want(id SymID) {
+	if s := x.state[id]; s > symWeakRef {
 		return
 	}
-	x.state[name] = symWanted
-	if m := x.lazy[name]; m != nil {
+	x.state[id] = symWanted
+	if m := x.lazy[id]; m != nil {
 		x.take(m)
 	}
 }
 
 // object adds an object's symbols.
 func (x *extraction) object(f *objfile.File) {
-	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-		s := f.Symbol(i)
-		name := f.NameOf(&s)
+	ids := make([]SymID, f.NumSymbols-f.FirstGlobal)
+	for k := range ids {
+		s := f.Symbol(f.FirstGlobal + uint32(k))
+		ids[k] = x.id(f.NameOf(&s))
 		if s.Section != objfile.SecUndef {
-			x.state[name] = symDefined
+			x.state[ids[k]] = symDefined
 		}
 	}
-	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-		s := f.Symbol(i)
-		if s.Section != objfile.SecUndef {
+	for k, id := range ids {
+		if x.state[id] >= symWanted {
 			continue
 		}
-		name := f.NameOf(&s)
-		if s.Bind == objfile.STB_WEAK {
-			if x.state[name] == symUnseen {
-				x.state[name] = symWeakRef
+		if s := f.Symbol(f.FirstGlobal + uint32(k)); s.Bind == objfile.STB_WEAK {
+			if x.state[id] == symUnseen {
+				x.state[id] = symWeakRef
 			}
 			continue
 		}
-		x.want(name)
+		x.want(id)
 		if x.err != nil {
 			return
 		}
@@ -267,29 +279,41 @@ func (x *extraction) object(f *objfile.File) {
 func (x *extraction) shared(f *objfile.File) {
 	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 		s := f.Symbol(i)
-		name := f.NameOf(&s)
+		id := x.id(f.NameOf(&s))
 		if s.Section != objfile.SecUndef {
-			if x.state[name] < symShared {
-				x.state[name] = symShared
+			if x.state[id] < symShared {
+				x.state[id] = symShared
 			}
 		} else if s.Bind != objfile.STB_WEAK {
-			x.want(name)
+			x.want(id)
 		}
 	}
+}
+
+// defines numbers the names that a member is extracted for.
+func (x *extraction) defines(m *Member) []SymID {
+	if m.ids == nil {
+		m.ids = make([]SymID, len(m.Defines))
+		for i, name := range m.Defines {
+			m.ids[i] = x.id(name)
+		}
+	}
+	return m.ids
 }
 
 // offer makes a member's definitions available to later references and
 // serves the earlier ones.
 func (x *extraction) offer(m *Member) {
-	for _, name := range m.Defines {
-		if x.state[name] == symWanted {
+	ids := x.defines(m)
+	for _, id := range ids {
+		if x.state[id] == symWanted {
 			x.take(m)
 			return
 		}
 	}
-	for _, name := range m.Defines {
-		if _, ok := x.lazy[name]; !ok {
-			x.lazy[name] = m
+	for _, id := range ids {
+		if x.lazy[id] == nil {
+			x.lazy[id] = m
 		}
 	}
 }
@@ -302,8 +326,8 @@ func (x *extraction) search(members []*Member) (found bool) {
 			if m.taken {
 				continue
 			}
-			for _, name := range m.Defines {
-				if x.state[name] == symWanted {
+			for _, id := range x.defines(m) {
+				if x.state[id] == symWanted {
 					x.take(m)
 					changed, found = true, true
 					break

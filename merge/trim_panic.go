@@ -77,7 +77,7 @@ var vecPath = regexp.MustCompile(`^(<alloc::vec::Vec<[^>]*>>|alloc::vec::Vec<T,A
 // unwinder names an object by which panics unwind, "" if none does: the
 // runtime that unwinds is the only Rust code that raises an exception.
 func (l *Link) unwinder() string {
-	raise, ok := l.names["_Unwind_RaiseException"]
+	raise, ok := l.names.lookUp("_Unwind_RaiseException")
 	if !ok {
 		return ""
 	}

@@ -16,7 +16,7 @@ func (l *Link) thrower() (object, by string) {
 	for _, name := range throwers {
 		ids := map[SymID]bool{}
 		for _, n := range [...]string{name, "DW.ref." + name} {
-			if id, ok := l.names[n]; ok {
+			if id, ok := l.names.lookUp(n); ok {
 				ids[id] = true
 			}
 		}

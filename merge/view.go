@@ -117,7 +117,7 @@ func (l *Link) Targets(id SecID, f func(SecID)) {
 	}
 	rs := o.File.Relocs(i)
 	for k := range rs.Len() {
-		switch t := l.resolveRef(o, rs.At(k).Sym); t.kind {
+		switch t := o.target(rs.Sym(k)); t.kind {
 		case toSection:
 			f(t.sec)
 		case toSymbol:

@@ -1,7 +1,9 @@
 package merge
 
 import (
+	"math/bits"
 	"strings"
+	"sync/atomic"
 
 	"leanlink/objfile"
 )
@@ -52,34 +54,53 @@ func (l *Link) weigh() {
 			}
 		}
 	}
-	l.eachReference(func(src SecID, o *Object, i uint32, r objfile.Reloc, t target) {
-		if t.kind == toSection && t.sec != src {
-			switch u := &l.user[t.sec]; *u {
-			case NoSec, src:
-				*u = src
-			default:
-				*u = manySecs
+	l.findUsers()
+	inParallel(len(l.Objects), func(k int) {
+		o := l.Objects[k]
+		if o.Reason != "" {
+			return // its relocations may lead anywhere; all that it refers to is materialised
+		}
+		for i := range o.File.Sections {
+			id := o.Base + SecID(i)
+			if !l.live[id] {
+				continue
+			}
+			if l.isVtable(o, uint32(i)) {
+				l.vtable[id] = true
+			}
+			// An assembler resolves what a local symbol says of its own section:
+			// a function can take its own address without a relocation.
+			if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR != 0 && l.Arch.OwnAddress(o.File, uint32(i)) {
+				l.weight[id] = max(l.weight[id], materialised)
 			}
 		}
 	})
-	for id := range n {
-		if !l.live[id] {
-			continue
+	l.findUses()
+}
+
+// findUsers finds the only section that refers to each.
+func (l *Link) findUsers() {
+	l.eachReference(func(src SecID, o *Object, i uint32, rs objfile.Relocs, k int) {
+		t := o.target(rs.Sym(k))
+		if t.kind != toSection || t.sec == src {
+			return
 		}
-		o, i := l.Of(SecID(id))
-		if o.Reason != "" {
-			continue // its relocations may lead anywhere; all that it refers to is materialised
+		// Whoever comes first, the last word is the same.
+		user := (*uint32)(&l.user[t.sec])
+		if !atomic.CompareAndSwapUint32(user, uint32(NoSec), uint32(src)) && atomic.LoadUint32(user) != uint32(src) {
+			atomic.StoreUint32(user, uint32(manySecs))
 		}
-		if l.isVtable(o, i) {
-			l.vtable[id] = true
-		}
-		// An assembler resolves what a local symbol says of its own section:
-		// a function can take its own address without a relocation.
-		if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR != 0 && l.Arch.OwnAddress(o.File, i) {
-			l.weight[id] = max(l.weight[id], materialised)
-		}
-	}
-	l.eachReference(func(src SecID, o *Object, i uint32, r objfile.Reloc, t target) {
+	})
+}
+
+// findUses finds the heaviest use of each function's address, and whose inside
+// is referred to.
+func (l *Link) findUses() {
+	// What one reference says is one bit for each weight, and one for the inside.
+	const inside = 1 << 7
+	said := make([]uint32, l.Sections())
+	l.eachReference(func(src SecID, o *Object, i uint32, rs objfile.Relocs, k int) {
+		t := *o.target(rs.Sym(k))
 		sec := t.sec
 		switch t.kind {
 		case toSection:
@@ -91,18 +112,33 @@ func (l *Link) weigh() {
 		default:
 			return
 		}
-		if l.Section(sec).Flags&objfile.SHF_EXECINSTR == 0 || l.Arch.Reloc(r.Type).Kind == objfile.RelLow {
+		if l.Section(sec).Flags&objfile.SHF_EXECINSTR == 0 {
+			return
+		}
+		r := rs.At(k)
+		kind := l.Arch.Reloc(r.Type).Kind
+		if kind == objfile.RelLow {
 			return
 		}
 		use := l.use(src, o, i, r, t)
-		l.weight[sec] = max(l.weight[sec], use)
-		if l.Arch.Reloc(r.Type).Kind == objfile.RelSize {
-			l.interior[sec] = true // a jump has another size
+		word := uint32(1) << use
+		if kind == objfile.RelSize {
+			word |= inside // a jump has another size
 		}
 		if sec != src && !(use == called && l.isOwnTable(src, o, i, r, t)) && !l.atStart(o, i, r, t) {
-			l.interior[sec] = true
+			word |= inside
+		}
+		if atomic.LoadUint32(&said[sec])|word != atomic.LoadUint32(&said[sec]) {
+			atomic.OrUint32(&said[sec], word)
 		}
 	})
+	for sec, word := range said {
+		if word == 0 {
+			continue
+		}
+		l.weight[sec] = max(l.weight[sec], weight(bits.Len32(word&^inside)-1))
+		l.interior[sec] = l.interior[sec] || word&inside != 0
+	}
 }
 
 // use says what one reference to code does with its target's address.
@@ -161,9 +197,11 @@ func (l *Link) isOwnTable(src SecID, o *Object, i uint32, r objfile.Reloc, t tar
 func (l *Link) sameObject(o *Object, sec SecID) bool { return l.objOf[sec] == o.index }
 
 // eachReference calls f for every relocation of live allocated sections,
-// frame tables left out.
-func (l *Link) eachReference(f func(src SecID, o *Object, i uint32, r objfile.Reloc, t target)) {
-	for _, o := range l.Objects {
+// frame tables left out: relocation k of section i of o, which is src. It does
+// so for several objects at once.
+func (l *Link) eachReference(f func(src SecID, o *Object, i uint32, rs objfile.Relocs, k int)) {
+	inParallel(len(l.Objects), func(n int) {
+		o := l.Objects[n]
 		for i := range o.File.Sections {
 			src := o.Base + SecID(i)
 			if !l.live[src] || isEhFrame(&o.File.Sections[i]) {
@@ -171,9 +209,8 @@ func (l *Link) eachReference(f func(src SecID, o *Object, i uint32, r objfile.Re
 			}
 			rs := o.File.Relocs(uint32(i))
 			for k := range rs.Len() {
-				r := rs.At(k)
-				f(src, o, uint32(i), r, l.resolveRef(o, r.Sym))
+				f(src, o, uint32(i), rs, k)
 			}
 		}
-	}
+	})
 }

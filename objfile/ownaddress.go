@@ -1,5 +1,7 @@
 package objfile
 
+import "bytes"
+
 // How a function takes its own address without a relocation: where its symbol
 // is local, the assembler works out the distance. Each architecture has one
 // instruction for it that matters.
@@ -11,7 +13,12 @@ package objfile
 func x86_64OwnAddress(f *File, section uint32) bool {
 	b := f.Bytes(section)
 	for k := 0; k+6 <= len(b); k++ {
-		if b[k] == 0x8D && b[k+1]&0xC7 == 0x05 && int32(le.Uint32(b[k+2:])) == -int32(k+6) {
+		n := bytes.IndexByte(b[k:len(b)-5], 0x8D)
+		if n < 0 {
+			return false
+		}
+		k += n
+		if b[k+1]&0xC7 == 0x05 && int32(le.Uint32(b[k+2:])) == -int32(k+6) {
 			return true
 		}
 	}

@@ -30,6 +30,15 @@ func (r Relocs) At(i int) Reloc {
 	return r.cls.reloc(r.data[i*int(r.size):], r.Rela)
 }
 
+// Sym decodes the symbol index of relocation i alone.
+func (r Relocs) Sym(i int) uint32 {
+	at := i*int(r.size) + 4
+	if r.cls == class64 {
+		return le.Uint32(r.data[at+8:]) // the upper half of r_info
+	}
+	return le.Uint32(r.data[at:]) >> 8
+}
+
 // Relocs returns the relocations of a section (of the section they apply
 // to, not the one that holds them); empty if it has none.
 func (f *File) Relocs(section uint32) Relocs {
