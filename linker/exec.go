@@ -43,14 +43,14 @@ func replaceSelf(path string, args, vars []string) error {
 	return err
 }
 
-// runner runs one child after the other and hands the signals that ask this
-// process to end on to the one that runs.
+// runner runs children and hands the signals that ask this process to end on
+// to the one that it attends to.
 type runner struct {
 	signals chan os.Signal
 	done    chan struct{}
 
 	mu     sync.Mutex
-	child  *os.Process    // nil between children
+	child  *os.Process    // the one that is attended to, nil for none
 	caught syscall.Signal // the first signal that asked for the end, 0 none
 }
 
@@ -96,36 +96,76 @@ func (r *runner) interrupted() syscall.Signal {
 	return r.caught
 }
 
-// run runs a program to its end. death is the signal that the child gets if
-// this process is killed. The error says that it could not be started.
-func (r *runner) run(path string, argv, vars []string, files [3]*os.File, death syscall.Signal) (Exit, error) {
+// child is a program that was started.
+type child struct {
+	process *os.Process // nil: it was not, for this process is to end
+	ended   sync.Once
+	exit    Exit
+	err     error
+}
+
+// start starts a program. death is the signal that it gets if this process is
+// killed. The error says that it could not be started.
+func (r *runner) start(path string, argv, vars []string, files [3]*os.File, death syscall.Signal) (*child, error) {
 	attr := &os.ProcAttr{Env: vars, Files: files[:], Sys: &syscall.SysProcAttr{Pdeathsig: death}}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.caught != 0 {
-		r.mu.Unlock()
-		return Exit{Signal: r.caught}, nil
+		c := &child{}
+		c.ended.Do(func() { c.exit.Signal = r.caught })
+		return c, nil
 	}
-	child, err := os.StartProcess(path, argv, attr)
+	process, err := os.StartProcess(path, argv, attr)
 	if errors.Is(err, syscall.ENOEXEC) {
-		child, err = os.StartProcess("/bin/sh", append([]string{"/bin/sh", path}, argv[1:]...), attr)
+		process, err = os.StartProcess("/bin/sh", append([]string{"/bin/sh", path}, argv[1:]...), attr)
 	}
-	r.child = child
-	r.mu.Unlock()
 	if err != nil {
-		return Exit{}, err
+		return nil, err
 	}
-	state, err := child.Wait()
+	r.child = process
+	return &child{process: process}, nil
+}
+
+// attend says to which child signals go, nil for none. One that came before is
+// not lost.
+func (r *runner) attend(c *child) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.child = nil
-	r.mu.Unlock()
+	if c == nil || c.process == nil {
+		return
+	}
+	r.child = c.process
+	if r.caught != 0 {
+		r.child.Signal(r.caught)
+	}
+}
+
+// wait waits for the child's end.
+func (c *child) wait() (Exit, error) {
+	c.ended.Do(func() {
+		state, err := c.process.Wait()
+		if err != nil {
+			c.err = err
+			return
+		}
+		status := state.Sys().(syscall.WaitStatus)
+		c.exit = Exit{Status: status.ExitStatus()}
+		if status.Signaled() {
+			c.exit = Exit{Signal: status.Signal()}
+		}
+	})
+	return c.exit, c.err
+}
+
+// run runs a program to its end.
+func (r *runner) run(path string, argv, vars []string, files [3]*os.File, death syscall.Signal) (Exit, error) {
+	c, err := r.start(path, argv, vars, files, death)
 	if err != nil {
 		return Exit{}, err
 	}
-	status := state.Sys().(syscall.WaitStatus)
-	if status.Signaled() {
-		return Exit{Signal: status.Signal()}, nil
-	}
-	return Exit{Status: status.ExitStatus()}, nil
+	defer r.attend(nil)
+	return c.wait()
 }
 
 // leave ends this process the way e says.

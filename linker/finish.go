@@ -2,43 +2,19 @@ package linker
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"leanlink/linker/verify"
 	"leanlink/merge"
 	"leanlink/report"
 )
 
-// Files that Prepare leaves in the work folder for the time after the link.
-const (
-	draftFile = "draft" // the report without what only the output tells
-	fatesFile = "fates" // what was done to each section, for the check
-	mapFile   = "map"   // the link map of a stripped output, for the check
-)
-
-// keepUnchanged leaves the report of a link that was left as it was.
-func (p *preparation) keepUnchanged(reason, dir string) error {
-	if p.cfg.Report == "off" {
-		return nil
-	}
-	r := p.newReport()
-	paths := p.paths()
-	for i := range p.cl.Inputs {
-		in := &p.cl.Inputs[i]
-		name := in.Path
-		if name == "" {
-			name = "-l" + in.Library
-		}
-		r.Inputs = append(r.Inputs, report.Input{Path: paths.Shorten(name), Crate: report.FileCrate(name, ""), Fate: report.InputAlone, Reason: reason})
-	}
-	r.Tally()
-	return writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.WriteDraft(w, r) })
-}
+// mapFile, in a work folder, is the link map of a stripped output, for the
+// check.
+const mapFile = "map"
 
 // mapFlags asks the linker for a link map where the check would find few names
 // in the output to begin with.
@@ -53,66 +29,93 @@ func (p *preparation) mapFlags(dir string) []string {
 	return []string{flag}
 }
 
-// keepRecord leaves the record of a plan in the work folder.
-func (p *preparation) keepRecord(plan *merge.Plan, dir string) error {
-	if p.cfg.Report != "off" {
-		r := p.record(plan)
-		r.Tally()
-		if err := writeWorkFile(filepath.Join(dir, draftFile), func(w *bufio.Writer) error { return report.WriteDraft(w, r) }); err != nil {
-			return err
-		}
-	}
-	if !p.cfg.Verify {
-		return nil
-	}
-	c := p.claim(plan)
-	for i := range c.Objects {
-		c.Objects[i].Data = nil // they are where they were
-	}
-	if err := p.keepTrimmed(plan, dir); err != nil {
-		return err
-	}
-	if err := p.in.mapped.keep(filepath.Join(dir, mappedFile)); err != nil {
-		return err
-	}
-	return writeWorkFile(filepath.Join(dir, fatesFile), func(w *bufio.Writer) error { return json.NewEncoder(w).Encode(c) })
+// Finish is what is left to do when the output is there.
+type Finish struct {
+	cl  *CommandLine
+	cfg *Config
+	// record writes down what was done, as a report that lacks what only the
+	// output tells; nil if none is wanted.
+	record func() *report.Report
+	claim  *verify.Claim // what the check is to prove, nil if none is asked for
+	inputs *mappings     // what the output was made of
 }
 
-// finish completes the report with what the output tells and, if the config
-// asks for it, checks the output against the original inputs. A check that
-// fails fails the link.
-func finish(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
-	if cfg.Verify && exists(filepath.Join(dir, fatesFile)) {
-		if err := check(cl, cfg, real, dir); err != nil {
+// begin does what needs no output, while the real linker runs.
+func (f *Finish) begin() {
+	if f.record != nil {
+		r := f.record()
+		f.record = func() *report.Report { return r }
+	}
+}
+
+// finish checks the output against the original inputs, if the config asks for
+// it, and completes the report with what the output tells. A check that fails
+// fails the link.
+func (f *Finish) finish(dir string) error {
+	output := resolve(f.cl.Dir, f.cl.Output)
+	if f.claim != nil {
+		if err := f.check(dir); err != nil {
 			return err
 		}
 	}
-	draft := filepath.Join(dir, draftFile)
-	if cfg.Report == "off" || !exists(draft) {
+	if f.record == nil {
 		return nil
 	}
-	r, err := report.ReadFile(draft)
-	if err != nil {
-		return err
-	}
+	r := f.record()
 	if slices.Contains(r.Modes.Trims, notePacked) {
-		if why := unpacked(resolve(cl.Dir, cl.Output)); why != "" {
+		if why := unpacked(output); why != "" {
 			fmt.Fprintln(os.Stderr, why) // the worker's warning
 		}
 	}
-	if err := report.Finish(r, resolve(cl.Dir, cl.Output)); err != nil {
+	if err := report.Finish(r, output); err != nil {
 		return err
 	}
 	return writeWorkFile(filepath.Join(dir, reportFile), func(w *bufio.Writer) error { return report.Write(w, r) })
 }
 
-// check runs the independent check of a link.
-func check(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
-	c, err := loadClaim(cl, cfg, real, dir)
-	if err != nil {
-		return err
+// finishUnchanged is what is left to do of a link that was left as it was.
+func (p *preparation) finishUnchanged(reason string) *Finish {
+	if p.cfg.Report == "off" {
+		return nil
 	}
-	result, err := verify.Check(c)
+	return &Finish{cl: p.cl, cfg: p.cfg, record: func() *report.Report {
+		r := p.newReport()
+		paths := p.paths()
+		for i := range p.cl.Inputs {
+			in := &p.cl.Inputs[i]
+			name := in.Path
+			if name == "" {
+				name = "-l" + in.Library
+			}
+			r.Inputs = append(r.Inputs, report.Input{Path: paths.Shorten(name), Crate: report.FileCrate(name, ""), Fate: report.InputAlone, Reason: reason})
+		}
+		r.Tally()
+		return r
+	}}
+}
+
+// finishPlan is what is left to do of a link in which a plan was carried out.
+func (p *preparation) finishPlan(plan *merge.Plan) *Finish {
+	f := &Finish{cl: p.cl, cfg: p.cfg, inputs: &p.in.mapped}
+	if p.cfg.Report != "off" {
+		f.record = func() *report.Report {
+			r := p.record(plan)
+			r.Tally()
+			return r
+		}
+	}
+	if p.cfg.Verify {
+		f.claim = p.claim(plan)
+	}
+	if f.record == nil && f.claim == nil {
+		return nil
+	}
+	return f
+}
+
+// check runs the independent check of a link.
+func (f *Finish) check(dir string) error {
+	result, err := f.compare(dir)
 	if err != nil {
 		return err
 	}
@@ -122,62 +125,20 @@ func check(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
 	return nil
 }
 
-// loadClaim reads what was done, and the objects again that it was done to.
-func loadClaim(cl *CommandLine, cfg *Config, real *Linker, dir string) (*verify.Claim, error) {
-	b, err := os.ReadFile(filepath.Join(dir, fatesFile))
-	if err != nil {
-		return nil, err
-	}
-	c := &verify.Claim{}
-	if err := json.Unmarshal(b, c); err != nil {
-		return nil, err
-	}
-	were, err := readMappings(filepath.Join(dir, mappedFile))
-	if err != nil {
-		return nil, err
-	}
-	if err := were.unchanged(); err != nil {
+// compare compares the output with what it was made of.
+func (f *Finish) compare(dir string) (*verify.Result, error) {
+	if err := f.inputs.unchanged(); err != nil {
 		return nil, err // the output may be right for what it was made of
 	}
-	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
-	cl.FindLibraries(real)
-	if p.script, err = readScripts(cl); err != nil {
-		return nil, err
-	}
-	if p.in, err = readInputs(cl, real); err != nil {
-		return nil, err
-	}
-	if _, err := p.extract(); err != nil {
-		return nil, err
-	}
-	c.Output = resolve(cl.Dir, cl.Output)
-	if cl.StripAll {
-		for _, path := range []string{filepath.Join(dir, mapFile), resolve(cl.Dir, cl.Map)} {
-			if info, err := os.Stat(path); c.Map == "" && err == nil && info.Mode().IsRegular() {
-				c.Map = path
+	if f.cl.StripAll {
+		for _, path := range []string{filepath.Join(dir, mapFile), resolve(f.cl.Dir, f.cl.Map)} {
+			if info, err := os.Stat(path); f.claim.Map == "" && err == nil && info.Mode().IsRegular() {
+				f.claim.Map = path
 			}
 		}
 	}
-	files := p.in.linkOrder()
-	if len(files) != len(c.Objects) {
-		return nil, fmt.Errorf("%d objects take part in the link now, %d did before", len(files), len(c.Objects))
-	}
-	for i, f := range files {
-		// JSON does not keep names that are no UTF-8, byte by byte.
-		if strings.Map(keepRune, f.Name) != c.Objects[i].Name {
-			return nil, fmt.Errorf("%s takes the place of %s since the link", f.Name, c.Objects[i].Name)
-		}
-		c.Objects[i].Name, c.Objects[i].Data = f.Name, f.Data
-		if err := loadTrimmed(&c.Objects[i], dir, i); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
+	return verify.Check(f.claim)
 }
-
-// keepRune is what JSON makes of a name's runes: each byte that is no UTF-8
-// becomes a replacement character, as it does for a range loop.
-func keepRune(r rune) rune { return r }
 
 func writeWorkFile(path string, write func(*bufio.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

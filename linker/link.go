@@ -21,8 +21,8 @@ import (
 // Main is leanlink as a linker, or its worker: the result is the exit status.
 func Main(argv []string) int {
 	env := NewEnvironment()
-	if argv[0] == workerName && len(argv) == 2 && env.Get(markWorker) != "" {
-		return workerMain(argv[1], env)
+	if argv[0] == workerName && len(argv) == 1 && env.Get(markWorker) != "" {
+		return workerMain(env)
 	}
 	return Link(argv[1:], env).leave()
 }
@@ -66,16 +66,18 @@ func Link(args []string, env *Environment) Exit {
 	defer work.remove()
 
 	// The worker writes smaller inputs and new arguments.
-	prepared := run.runWorker(stepPrepare, work, args, env)
+	worker := run.startWorker(work, args, env)
+	defer worker.close()
+	prepared := worker.do(stepPrepare)
 	if sig := run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
 	}
-	switch prepared.status {
-	case workerDone:
+	switch {
+	case prepared.done():
 		if prepared.message != "" {
 			warn("%s", prepared.message)
 		}
-	case workerRefused:
+	case prepared.status == workerRefused:
 		return fail(errors.New(prepared.message))
 	default:
 		saved := ""
@@ -94,7 +96,7 @@ func Link(args []string, env *Environment) Exit {
 			return fail(err)
 		}
 		if exit.ok() {
-			return finishLink(run, cl, cfg, work, args, env)
+			return finishLink(worker, prepared.status, cl, cfg, work, args, env)
 		}
 		return exit
 	}
@@ -111,7 +113,7 @@ func Link(args []string, env *Environment) Exit {
 		names := &originalNames{work: work}
 		output.print(names)
 		restoreMap(cl, names)
-		return finishLink(run, cl, cfg, work, args, env)
+		return finishLink(worker, prepared.status, cl, cfg, work, args, env)
 	}
 	failure := output.text()
 	if err != nil {
@@ -266,14 +268,19 @@ func (c *captured) close() {
 
 // finishLink has the worker read the output, for the report and for the check
 // that verify = true asks for, and publishes the report. Only the check can
-// still fail the link.
-func finishLink(run *runner, cl *CommandLine, cfg *Config, work *workFolder, args []string, env *Environment) Exit {
-	toCheck := cfg.Verify && exists(filepath.Join(work.Path, fatesFile))
-	if !toCheck && !exists(filepath.Join(work.Path, draftFile)) {
+// still fail the link. what is what is left to do, as the worker said.
+func finishLink(worker *worker, what int, cl *CommandLine, cfg *Config, work *workFolder, args []string, env *Environment) Exit {
+	if what == workerDone {
 		return Exit{}
 	}
-	finished := run.runWorker(stepFinish, work, args, env)
-	if sig := run.interrupted(); sig != 0 {
+	swept := make(chan struct{})
+	go func() {
+		os.RemoveAll(filepath.Join(work.Path, objectsFolder)) // nobody reads them any more
+		close(swept)
+	}()
+	finished := worker.do(stepFinish)
+	<-swept
+	if sig := worker.run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
 	}
 	if finished.status == workerDone {
@@ -285,9 +292,9 @@ func finishLink(run *runner, cl *CommandLine, cfg *Config, work *workFolder, arg
 	}
 	saved := ""
 	if finished.status != workerHalted {
-		saved = saveFailure(run, work, args, env, finished.detail)
+		saved = saveFailure(worker.run, work, args, env, finished.detail)
 	}
-	if !toCheck {
+	if what != workerToCheck {
 		warn("no report: %s%s", finished.message, saved)
 		return Exit{}
 	}
@@ -341,7 +348,9 @@ func ReportPath(cl *CommandLine, cfg *Config) string {
 // of a warning.
 func saveFailure(run *runner, work *workFolder, args []string, env *Environment, failure string) string {
 	os.WriteFile(filepath.Join(work.Path, failureFile), []byte(failure), 0o600)
-	saved := run.runWorker(stepSave, work, args, env)
+	worker := run.startWorker(work, args, env) // another one: the first may be dead
+	defer worker.close()
+	saved := worker.do(stepSave)
 	if saved.status != workerDone {
 		return fmt.Sprintf(" (the case could not be saved: %s)", saved.message)
 	}

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"leanlink/linker/verify"
 )
 
 // The test binary is leanlink for the tests here: as supervisor when
@@ -37,17 +39,15 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Pre
 	args := append(slices.Clone(cl.Args), filepath.Join(dir, "rewritten.o"))
 	switch how := os.Getenv("LEANLINK_TEST_PREPARE"); how {
 	case "", "done":
-		if err := os.WriteFile(filepath.Join(dir, draftFile), []byte("draft"), 0o600); err != nil {
-			return nil, err
+		finish := &Finish{cl: cl, cfg: cfg}
+		if cfg.Verify {
+			finish.claim = &verify.Claim{}
 		}
-		if err := os.WriteFile(filepath.Join(dir, fatesFile), []byte("fates"), 0o600); err != nil {
-			return nil, err
-		}
-		return &Prepared{Args: args}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
+		return &Prepared{Args: args, Finish: finish}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
 	case "real":
 		return Prepare(cl, cfg, real, dir)
 	case "unchanged":
-		return &Prepared{Args: cl.Args}, os.WriteFile(filepath.Join(dir, draftFile), []byte("draft"), 0o600)
+		return &Prepared{Args: cl.Args, Finish: &Finish{cl: cl, cfg: cfg}}, nil
 	case "warning":
 		fmt.Fprintln(os.Stderr, "something odd")
 		return &Prepared{Args: cl.Args}, nil
@@ -60,11 +60,11 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Pre
 	}
 }
 
-// faultyFinish is finish's.
-func faultyFinish(cl *CommandLine, cfg *Config, real *Linker, dir string) error {
+// faultyFinish is Finish.finish's.
+func faultyFinish(f *Finish, dir string) error {
 	switch how := os.Getenv("LEANLINK_TEST_FINISH"); how {
 	case "", "done":
-		return os.WriteFile(filepath.Join(dir, reportFile), []byte("report of "+filepath.Base(cl.Output)), 0o600)
+		return os.WriteFile(filepath.Join(dir, reportFile), []byte("report of "+filepath.Base(f.cl.Output)), 0o600)
 	case "refuse":
 		return &Refusal{Reason: "the check of the output failed: f differs"}
 	default:

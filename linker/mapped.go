@@ -1,7 +1,6 @@
 package linker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -92,44 +91,6 @@ func (m *mappings) unchanged() error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", first, errChanged)
-}
-
-// mappedFile, in a work folder, says what the inputs were, for the check.
-const mappedFile = "mapped"
-
-// namedStamp is a file in mappedFile. A path need not be UTF-8, as a string in
-// JSON must.
-type namedStamp struct {
-	Path []byte
-	fileStamp
-}
-
-func (m *mappings) keep(file string) error {
-	var list []namedStamp
-	for path, stamp := range m.files {
-		list = append(list, namedStamp{[]byte(path), stamp})
-	}
-	b, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, b, 0o600)
-}
-
-func readMappings(file string) (*mappings, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var list []namedStamp
-	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, err
-	}
-	m := &mappings{files: map[string]fileStamp{}}
-	for _, f := range list {
-		m.files[string(f.Path)] = f.fileStamp
-	}
-	return m, nil
 }
 
 // openRegular opens a regular file and nothing else: opening a pipe could wait

@@ -18,16 +18,17 @@ type Prepared struct {
 	// Unchanged says why the link is left as it is, "" where it is not:
 	// Args are then the original ones.
 	Unchanged string
+	// Finish is what is left to do after the link, nil for nothing.
+	Finish *Finish
 }
 
 // Prepare reads the link's inputs, decides what it can do without and
-// writes changed objects into dir, with the draft of the report. The inputs
-// are never changed.
+// writes changed objects into dir. The inputs are never changed.
 func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared, error) {
 	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
 	prepared, err := p.prepare(real, dir)
 	if err == nil && prepared.Unchanged != "" {
-		err = p.keepUnchanged(prepared.Unchanged, dir)
+		prepared.Finish = p.finishUnchanged(prepared.Unchanged)
 	}
 	return prepared, err
 }
@@ -87,6 +88,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged(err.Error())
 	}
 	// Every symbol now stands for one definition.
+	p.originals = files
 	if link, err = p.trim(link, opt); err != nil {
 		return nil, err
 	}
@@ -103,13 +105,11 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.keepRecord(plan, dir); err != nil {
-		return nil, err
-	}
 	if err := p.in.mapped.unchanged(); err != nil {
 		return nil, err
 	}
-	return &Prepared{Args: append(append(args, p.linkerFlags()...), p.mapFlags(dir)...)}, nil
+	args = append(append(args, p.linkerFlags()...), p.mapFlags(dir)...)
+	return &Prepared{Args: args, Finish: p.finishPlan(plan)}, nil
 }
 
 // preparation is what the phases of Prepare share.
@@ -123,6 +123,8 @@ type preparation struct {
 	exports func(name string) bool
 	// rewritten says which objects were changed; indexed in link order.
 	rewritten []bool
+	// originals are the objects as they were read; indexed in link order.
+	originals []*objfile.File
 	trims     trims
 }
 

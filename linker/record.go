@@ -260,6 +260,7 @@ func (p *preparation) claim(plan *merge.Plan) *verify.Claim {
 			}
 		}
 		if n := len(c.Objects); p.trims.cutFrom(n) {
+			v.Untrimmed = p.originals[n].Data
 			for _, k := range p.trims.cuts[n] {
 				v.Cuts = append(v.Cuts, verifyCut(k))
 			}

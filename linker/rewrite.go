@@ -15,6 +15,9 @@ import (
 	"leanlink/objfile"
 )
 
+// objectsFolder is where in a work folder the new objects lie.
+const objectsFolder = "objects"
+
 // rewrite carries a plan out: it writes the changed objects into dir and
 // returns the command line that links them.
 //
@@ -33,7 +36,7 @@ import (
 // in sections of its own. So a member goes where the linker came by it: where
 // it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
-	w := &writer{dir: filepath.Join(dir, "objects"), byName: p.script != nil && len(p.script.files) > 0}
+	w := &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}

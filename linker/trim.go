@@ -254,31 +254,3 @@ func verifyCut(c merge.Cut) verify.CutKind {
 	}
 	return kind
 }
-
-// trimmedFile is where a trimmed object lies until the check.
-func trimmedFile(dir string, object int) string {
-	return filepath.Join(dir, fmt.Sprintf("trimmed-%d", object))
-}
-
-// keepTrimmed keeps the trimmed objects for the check.
-func (p *preparation) keepTrimmed(plan *merge.Plan, dir string) error {
-	for i, o := range plan.Link.Objects {
-		if p.trims.cutFrom(i) {
-			if err := os.WriteFile(trimmedFile(dir, i), o.File.Data, 0o600); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// loadTrimmed completes the claim of a trimmed object, of which Data is the
-// original as yet.
-func loadTrimmed(o *verify.Object, dir string, object int) (err error) {
-	if o.Cuts == nil {
-		return nil
-	}
-	o.Untrimmed = o.Data
-	o.Data, err = os.ReadFile(trimmedFile(dir, object))
-	return err
-}

@@ -1,6 +1,7 @@
 package linker
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -17,8 +18,12 @@ import (
 // thinking happens. Whatever it meets — a bug, a file that shrinks while it is
 // mapped, the end of memory — ends the worker and not the link.
 //
-// The two share the link's work folder: argvFile in, argsFile and reportFile
-// out. The worker's exit status says how it went and its standard error why.
+// It takes steps that it reads from its standard input, and lives until that
+// ends: what it knows when the link is prepared it still knows when the output
+// is there, and while the real linker runs it writes down what is known of the
+// report. On its standard error it says what the user should hear; a step ends
+// there with a NUL and a digit for how it went. Files go by way of the link's
+// work folder: argvFile in, argsFile and reportFile out.
 
 // Files of a work folder.
 const (
@@ -28,9 +33,11 @@ const (
 	reportFile = "report" // the report, to be published if the link succeeds
 )
 
-// Exit statuses of the worker.
+// How a step of the worker's ends.
 const (
-	workerDone    = 0 // what stands on standard error is a warning
+	workerDone    = 0 // what it has printed is a warning
+	workerPending = 1 // the same, and there is a report to be made when the output is there
+	workerToCheck = 2 // the same, and the output is to be checked then
 	workerRefused = 3 // the link must fail
 	workerFailed  = 4 // a fault of leanlink's
 	workerHalted  = 5 // a fault of the machine's, such as a full disk
@@ -56,7 +63,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Reason }
 
 // prepare and finishing do the steps' work; tests put faults in their places.
-var prepare, finishing = Prepare, finish
+var prepare, finishing = Prepare, (*Finish).finish
 
 // outcome is how a worker's step went.
 type outcome struct {
@@ -65,132 +72,246 @@ type outcome struct {
 	detail  string // all that it printed
 }
 
-// runWorker runs one step in a worker and waits for it.
-func (r *runner) runWorker(step string, w *workFolder, argv []string, env *Environment) outcome {
-	if err := writeArgs(filepath.Join(w.Path, argvFile), argv); err != nil {
-		return outcome{status: workerHalted, message: err.Error()}
+// done says whether the step did what it is for.
+func (o outcome) done() bool { return o.status >= workerDone && o.status <= workerToCheck }
+
+// worker is the worker as the supervisor sees it.
+type worker struct {
+	run   *runner
+	child *child
+	steps *os.File      // its standard input
+	from  *os.File      // its standard error
+	lines *bufio.Reader // of from
+	err   error         // it could not be started
+}
+
+// startWorker starts the worker of a link. That it could not be started is the
+// outcome of its first step.
+func (r *runner) startWorker(w *workFolder, argv []string, env *Environment) *worker {
+	k := &worker{run: r}
+	if k.err = writeArgs(filepath.Join(w.Path, argvFile), argv); k.err != nil {
+		return k
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return outcome{status: workerHalted, message: err.Error()}
+	var null, steps, to *os.File
+	if null, k.err = os.OpenFile(os.DevNull, os.O_RDWR, 0); k.err != nil {
+		return k
 	}
 	defer null.Close()
-	from, to, err := os.Pipe()
-	if err != nil {
-		return outcome{status: workerHalted, message: err.Error()}
+	if steps, k.steps, k.err = os.Pipe(); k.err != nil {
+		return k
 	}
-	defer from.Close()
-	printed := make(chan []byte, 1)
-	go func() {
-		// A stack trace of a thousand goroutines is of no more use than
-		// its beginning.
-		head, _ := io.ReadAll(io.LimitReader(from, 64<<10))
-		io.Copy(io.Discard, from)
-		printed <- head
-	}()
+	defer steps.Close()
+	if k.from, to, k.err = os.Pipe(); k.err != nil {
+		return k
+	}
+	defer to.Close()
+	k.lines = bufio.NewReaderSize(k.from, 1<<12)
 	vars := env.with(markWorker, w.Path)
-	exit, err := r.run(selfExe(), []string{workerName, step}, vars, [3]*os.File{null, null, to}, syscall.SIGKILL)
-	to.Close()
-	if err != nil {
-		return outcome{status: workerHalted, message: "the worker: " + err.Error()}
+	if k.child, k.err = r.start(selfExe(), []string{workerName}, vars, [3]*os.File{steps, null, to}, syscall.SIGKILL); k.err != nil {
+		k.err = fmt.Errorf("the worker: %w", k.err)
+		return k
 	}
-	// Something that the worker left behind may still hold the pipe.
-	from.SetReadDeadline(time.Now().Add(time.Second))
-	text := strings.TrimSpace(string(<-printed))
+	go func() {
+		// Something that the worker left behind may still hold the pipe.
+		k.child.wait()
+		k.from.SetReadDeadline(time.Now().Add(time.Second))
+	}()
+	return k
+}
 
-	o := outcome{status: exit.Status, detail: text}
-	o.message, _, _ = strings.Cut(text, "\n")
-	switch {
-	case exit.Signal != 0, exit.Status != workerDone && (exit.Status < workerRefused || exit.Status > workerHalted):
-		o.status = -1
-		why := exit.String()
-		if o.message != "" {
-			why = o.message // "panic: …" says more than "exit status 2"
+// do has the worker take a step and waits for its end.
+func (k *worker) do(step string) outcome {
+	if k.err != nil {
+		return outcome{status: workerHalted, message: k.err.Error()}
+	}
+	k.run.attend(k.child)
+	defer k.run.attend(nil)
+	io.WriteString(k.steps, step+"\n") // if it can't be written, the worker is dead: seen below
+	text, err := k.answer()
+	if err == nil {
+		if digit, err := k.lines.ReadByte(); err == nil {
+			return newOutcome(int(digit-'0'), text)
 		}
-		o.message = "the analysis died (" + why + ")"
-		o.detail = exit.String() + "\n" + text
-	case exit.Status != workerDone && o.message == "":
+	}
+	return k.died(text)
+}
+
+// answer reads what the worker prints, to the end of the step; an error is the
+// end of the worker.
+func (k *worker) answer() (text string, err error) {
+	// A stack trace of a thousand goroutines is of no more use than its
+	// beginning.
+	const limit = 64 << 10
+	var head []byte
+	for {
+		part, err := k.lines.ReadSlice(0)
+		head = append(head, part[:min(len(part), limit-len(head))]...)
+		if err != bufio.ErrBufferFull {
+			return strings.TrimSpace(strings.TrimSuffix(string(head), "\x00")), err
+		}
+	}
+}
+
+// died is the outcome of a step in which the worker ended.
+func (k *worker) died(text string) outcome {
+	exit, err := k.child.wait()
+	k.err = errors.New("the analysis had ended before")
+	switch {
+	case err != nil:
+		return outcome{status: workerHalted, message: "the worker: " + err.Error()}
+	case exit.ok(): // nobody told it to
+		return outcome{status: workerDone, detail: text}
+	}
+	o := newOutcome(-1, text)
+	why := exit.String()
+	if o.message != "" {
+		why = o.message // "panic: …" says more than "exit status 2"
+	}
+	o.message = "the analysis died (" + why + ")"
+	o.detail = exit.String() + "\n" + text
+	return o
+}
+
+func newOutcome(status int, text string) outcome {
+	o := outcome{status: status, detail: text}
+	o.message, _, _ = strings.Cut(text, "\n")
+	if status >= workerRefused && o.message == "" {
 		o.message = "the analysis failed without a reason"
 	}
 	return o
 }
 
-// workerMain is the worker's main. The result is its exit status.
-func workerMain(step string, env *Environment) int {
+// close ends the worker, which writes nothing but in its steps. That its
+// memory is given back nobody needs to wait for.
+func (k *worker) close() {
+	if k.child != nil && k.child.process != nil {
+		k.child.process.Kill()
+	}
+	for _, f := range []*os.File{k.steps, k.from} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// workerMain is the worker's main: it takes one step after the other. The
+// result is its exit status.
+func workerMain(env *Environment) int {
 	// Where memory runs out the system should take this process, which
 	// nobody needs, before the supervisor or the user's own.
 	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 
-	err := workerStep(step, env.Get(markWorker), env)
-	var refusal *Refusal
-	switch {
-	case err == nil:
-		return workerDone
-	case errors.As(err, &refusal):
-		fmt.Fprintln(os.Stderr, oneLine(refusal.Reason))
-		return workerRefused
+	w := &work{dir: env.Get(markWorker), env: env}
+	steps := bufio.NewScanner(os.Stdin)
+	for steps.Scan() {
+		status, err := w.step(steps.Text())
+		if err != nil {
+			var message string
+			status, message = faultOf(err)
+			fmt.Fprintln(os.Stderr, oneLine(message))
+		}
+		fmt.Fprintf(os.Stderr, "\x00%d", status)
+		if w.prepared != nil && w.prepared.Finish != nil {
+			w.prepared.Finish.begin()
+		}
 	}
-	fmt.Fprintln(os.Stderr, oneLine(err.Error()))
+	return 0
+}
+
+// faultOf is the status of a step that ended in an error, and what to say of it.
+func faultOf(err error) (status int, message string) {
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return workerRefused, refusal.Reason
+	}
 	for _, fault := range []error{errChanged, errIrregular, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.EFBIG} {
 		if errors.Is(err, fault) {
-			return workerHalted
+			return workerHalted, err.Error()
 		}
 	}
-	return workerFailed
+	return workerFailed, err.Error()
 }
 
-func workerStep(step, dir string, env *Environment) error {
-	argv, err := readArgs(filepath.Join(dir, argvFile))
-	if err != nil {
-		return err
-	}
-	cl, err := ParseCommandLine(argv, env.Dir)
-	if err != nil {
-		return err
-	}
-	cfg, err := LoadConfig(cl, env)
-	if err != nil {
-		return err
-	}
-	real, err := FindLinker(cl, cfg, env)
-	if err != nil {
-		return err
-	}
+// work is what the worker knows of its link.
+type work struct {
+	dir      string // the link's work folder
+	env      *Environment
+	cl       *CommandLine
+	cfg      *Config
+	real     *Linker
+	prepared *Prepared // nil before
+}
 
-	switch step {
+// read finds out what is asked for, as the supervisor did.
+func (w *work) read() error {
+	argv, err := readArgs(filepath.Join(w.dir, argvFile))
+	if err != nil {
+		return err
+	}
+	if w.cl, err = ParseCommandLine(argv, w.env.Dir); err != nil {
+		return err
+	}
+	if w.cfg, err = LoadConfig(w.cl, w.env); err != nil {
+		return err
+	}
+	w.real, err = FindLinker(w.cl, w.cfg, w.env)
+	return err
+}
+
+// step takes one step.
+func (w *work) step(name string) (status int, err error) {
+	if w.cl == nil {
+		if err := w.read(); err != nil {
+			return 0, err
+		}
+	}
+	switch name {
 	case stepSave:
-		failure, _ := os.ReadFile(filepath.Join(dir, failureFile))
-		saved, err := saveAutomatically(cl, cfg, real, string(failure))
+		failure, _ := os.ReadFile(filepath.Join(w.dir, failureFile))
+		saved, err := saveAutomatically(w.cl, w.cfg, w.real, string(failure))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		fmt.Fprintln(os.Stderr, saved)
-		return nil
-
-	case stepFinish:
-		return finishing(cl, cfg, real, dir)
-
+		return workerDone, nil
 	case stepPrepare:
-		if cfg.Save != "" {
-			if _, err := SaveCase(cl, cfg, real, cfg.Save, ""); err != nil {
-				fmt.Fprintf(os.Stderr, "the case could not be saved: %s\n", oneLine(err.Error()))
-			}
+		return w.prepare()
+	case stepFinish:
+		if w.prepared == nil || w.prepared.Finish == nil {
+			return 0, errors.New("nothing to finish")
 		}
-		args := cl.Args
-		if folds(cfg) {
-			prepared, err := prepare(cl, cfg, real, dir)
-			if err != nil {
-				return err
-			}
-			args = prepared.Args
-		}
-		if slices.Equal(args, cl.Args) {
-			return nil // no argsFile: the original ones
-		}
-		return writeArgs(filepath.Join(dir, argsFile), args)
+		return workerDone, finishing(w.prepared.Finish, w.dir)
 	}
-	return fmt.Errorf("no such step: %s", step)
+	return 0, fmt.Errorf("no such step: %s", name)
+}
+
+// prepare takes the first step: it leaves argsFile, unless the arguments stay
+// as they are.
+func (w *work) prepare() (status int, err error) {
+	if w.cfg.Save != "" {
+		if _, err := SaveCase(w.cl, w.cfg, w.real, w.cfg.Save, ""); err != nil {
+			fmt.Fprintf(os.Stderr, "the case could not be saved: %s\n", oneLine(err.Error()))
+		}
+	}
+	if !folds(w.cfg) {
+		return workerDone, nil
+	}
+	if w.prepared, err = prepare(w.cl, w.cfg, w.real, w.dir); err != nil {
+		return 0, err
+	}
+	if !slices.Equal(w.prepared.Args, w.cl.Args) {
+		if err := writeArgs(filepath.Join(w.dir, argsFile), w.prepared.Args); err != nil {
+			return 0, err
+		}
+	}
+	switch f := w.prepared.Finish; {
+	case f == nil:
+		return workerDone, nil
+	case f.claim != nil:
+		return workerToCheck, nil
+	}
+	return workerPending, nil
 }
 
 // folds says whether the config asks for anything to be done to the inputs.

@@ -32,8 +32,8 @@ type Object struct {
 
 	bytecode bool // GCC's: it could name anything
 	index    uint32
-	globals []SymID // indexed by symbol index − File.FirstGlobal
-	frames  []*objfile.EhFrame
+	globals  []SymID // indexed by symbol index − File.FirstGlobal
+	frames   []*objfile.EhFrame
 	// frameRelocs finds the relocations of each frame table; indexed as frames.
 	frameRelocs []relocsByOffset
 	// fdes lists each section's frame entries, grouped by section.
