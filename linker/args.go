@@ -553,7 +553,7 @@ func (p *argParser) applyLD(name, value string, start int) {
 		cl.ExportDynamic = false
 	case "s", "strip-all":
 		cl.StripAll = true
-	case "S", "strip-debug", "strip-debug-gdb", "strip-debug-non-line":
+	case "S", "strip-debug":
 		cl.StripDebug = true
 	case "M", "print-map":
 		cl.PrintMap = true

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit is how a process ends: by a status or by a signal.
@@ -229,6 +231,9 @@ func shortened(args []string, dir string) ([]string, error) {
 type workFolder struct {
 	Path string   // absolute
 	lock *os.File // locked as long as this process lives
+	// memory is a folder for the new objects in memory, to which objectsFolder
+	// in this one is a link; nil if there is none.
+	memory *workFolder
 }
 
 const (
@@ -245,24 +250,73 @@ func makeWorkFolder(cl *CommandLine) (*workFolder, error) {
 			continue
 		}
 		if parent == os.TempDir() {
-			sweep(parent)
+			sweep(parent, time.Hour)
 		}
-		var dir string
-		if dir, err = os.MkdirTemp(parent, workPrefix+"*"); err != nil {
-			continue
+		var w *workFolder
+		if w, err = makeLocked(parent); err == nil {
+			w.useMemory()
+			return w, nil
 		}
-		w := &workFolder{Path: dir}
-		if w.lock, err = os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err == nil {
-			if err = syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
-				return w, nil
-			}
-		}
-		w.remove()
 	}
 	return nil, err
 }
 
+// makeLocked makes a work folder in a folder.
+func makeLocked(parent string) (*workFolder, error) {
+	dir, err := os.MkdirTemp(parent, workPrefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	w := &workFolder{Path: dir}
+	if w.lock, err = os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err == nil {
+		if err = syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			return w, nil
+		}
+	}
+	w.remove()
+	return nil, err
+}
+
+// memoryFolder is where Linux has a file system in memory for everybody, to
+// which writing costs half of what it does elsewhere. Objects that lie there
+// for a moment never go to a disk.
+const memoryFolder = "/dev/shm"
+
+// useMemory makes a folder for the new objects in memory, if there is such a
+// thing. Whether they fit the worker sees (see inMemory).
+func (w *workFolder) useMemory() {
+	if !isMemory(memoryFolder) || isMemory(w.Path) {
+		return
+	}
+	sweep(memoryFolder, time.Minute)
+	m, err := makeLocked(memoryFolder)
+	if err != nil {
+		return
+	}
+	if os.Symlink(m.Path, filepath.Join(w.Path, objectsFolder)) != nil {
+		m.remove()
+		return
+	}
+	w.memory = m
+}
+
+func isMemory(dir string) bool {
+	var fs syscall.Statfs_t
+	return syscall.Statfs(dir, &fs) == nil && int64(fs.Type) == unix.TMPFS_MAGIC
+}
+
+// dropObjects removes the new objects.
+func (w *workFolder) dropObjects() {
+	if w.memory != nil {
+		w.memory.remove()
+	}
+	os.RemoveAll(filepath.Join(w.Path, objectsFolder))
+}
+
 func (w *workFolder) remove() {
+	if w.memory != nil {
+		w.memory.remove()
+	}
 	if w.lock != nil {
 		w.lock.Close()
 	}
@@ -297,12 +351,12 @@ func (cl *CommandLine) rustcFolder() string {
 
 // sweep removes the work folders in dir whose owner was killed before it
 // could: nobody holds their lock. A folder that was made this moment has none
-// yet and is left alone for an hour.
-func sweep(dir string) {
+// yet, so those that are younger than age are left alone.
+func sweep(dir string, age time.Duration) {
 	old, _ := filepath.Glob(filepath.Join(dir, workPrefix+"*"))
 	for _, path := range old {
 		st, err := os.Lstat(path)
-		if err != nil || !st.IsDir() || time.Since(st.ModTime()) < time.Hour {
+		if err != nil || !st.IsDir() || time.Since(st.ModTime()) < age {
 			continue
 		}
 		if sys, ok := st.Sys().(*syscall.Stat_t); !ok || int(sys.Uid) != os.Getuid() {

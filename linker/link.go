@@ -34,6 +34,9 @@ func Link(args []string, env *Environment) Exit {
 		return fail(fmt.Errorf("the real linker %s runs leanlink again", real))
 	}
 
+	clock := newTimings("supervisor", env)
+	defer clock.write()
+
 	// What is asked for?
 	cl, err := ParseCommandLine(args, env.Dir)
 	if err != nil {
@@ -68,7 +71,9 @@ func Link(args []string, env *Environment) Exit {
 	// The worker writes smaller inputs and new arguments.
 	worker := run.startWorker(work, args, env)
 	defer worker.close()
+	clock.lap("arguments")
 	prepared := worker.do(stepPrepare)
+	clock.lap("prepare")
 	if sig := run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
 	}
@@ -92,10 +97,12 @@ func Link(args []string, env *Environment) Exit {
 	if err != nil {
 		// Nothing to change: the user's link, and a report that says so.
 		exit, err := runOriginal(run, cl, real, work, env)
+		clock.lap("link")
 		if err != nil {
 			return fail(err)
 		}
 		if exit.ok() {
+			defer clock.lap("finish")
 			return finishLink(worker, prepared.status, cl, cfg, work, args, env)
 		}
 		return exit
@@ -104,6 +111,7 @@ func Link(args []string, env *Environment) Exit {
 	// The real linker links those, what it prints held back: if it fails,
 	// it is about inputs that the user has never seen.
 	exit, output, err := runCaptured(run, cl, real, newArgs, work, env)
+	clock.lap("link")
 	defer output.close()
 	if sig := run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
@@ -113,6 +121,7 @@ func Link(args []string, env *Environment) Exit {
 		names := &originalNames{work: work}
 		output.print(names)
 		restoreMap(cl, names)
+		defer clock.lap("finish")
 		return finishLink(worker, prepared.status, cl, cfg, work, args, env)
 	}
 	failure := output.text()
@@ -275,10 +284,11 @@ func finishLink(worker *worker, what int, cl *CommandLine, cfg *Config, work *wo
 	}
 	swept := make(chan struct{})
 	go func() {
-		os.RemoveAll(filepath.Join(work.Path, objectsFolder)) // nobody reads them any more
+		work.dropObjects() // nobody reads them any more
 		close(swept)
 	}()
 	finished := worker.do(stepFinish)
+	worker.dismiss()
 	<-swept
 	if sig := worker.run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}

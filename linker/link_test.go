@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // faultyPrepare is Prepare's place in these tests: LEANLINK_TEST_PREPARE says
 // what happens there.
-func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared, error) {
+func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string, _ *timings) (*Prepared, error) {
 	args := append(slices.Clone(cl.Args), filepath.Join(dir, "rewritten.o"))
 	switch how := os.Getenv("LEANLINK_TEST_PREPARE"); how {
 	case "", "done":
@@ -45,7 +45,7 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Pre
 		}
 		return &Prepared{Args: args, Finish: finish}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
 	case "real":
-		return Prepare(cl, cfg, real, dir)
+		return Prepare(cl, cfg, real, dir, nil)
 	case "unchanged":
 		return &Prepared{Args: cl.Args, Finish: &Finish{cl: cl, cfg: cfg}}, nil
 	case "warning":

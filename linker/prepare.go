@@ -23,9 +23,10 @@ type Prepared struct {
 }
 
 // Prepare reads the link's inputs, decides what it can do without and
-// writes changed objects into dir. The inputs are never changed.
-func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared, error) {
-	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path)}
+// writes changed objects into dir. The inputs are never changed. The clock
+// may be nil.
+func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string, clock *timings) (*Prepared, error) {
+	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path), clock: clock}
 	prepared, err := p.prepare(real, dir)
 	if err == nil && prepared.Unchanged != "" {
 		prepared.Finish = p.finishUnchanged(prepared.Unchanged)
@@ -56,6 +57,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if p.in.scripted != "" {
 		return unchanged("the linker script " + p.in.scripted + " among the inputs does more than name files")
 	}
+	p.clock.lap("read")
 	// Each input is now open and its format known; archives are not yet
 	// searched.
 	if agree, err := p.extract(); err != nil {
@@ -79,6 +81,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if p.kind == KindUnknown && !cl.GCSections {
 		return unchanged("without --gc-sections, the real linker must be one that is known")
 	}
+	p.clock.lap("extract")
 	opt, err := p.options()
 	if err != nil {
 		return nil, err
@@ -87,16 +90,19 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err != nil {
 		return unchanged(err.Error())
 	}
+	p.clock.lap("resolve")
 	// Every symbol now stands for one definition.
 	p.originals = files
 	if link, err = p.trim(link, opt); err != nil {
 		return nil, err
 	}
 	// The link is now of the objects without what the trims cut.
+	p.clock.lap("trim")
 	plan, err := link.Make()
 	if err != nil {
 		return nil, err
 	}
+	p.clock.lap("plan")
 	// Nothing below changes what was decided.
 	args, err := p.rewrite(plan, dir)
 	if err == errFileNames {
@@ -105,6 +111,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.clock.lap("write")
 	if err := p.in.mapped.unchanged(); err != nil {
 		return nil, err
 	}
@@ -117,6 +124,7 @@ type preparation struct {
 	cl     *CommandLine
 	cfg    *Config
 	kind   Kind
+	clock  *timings
 	script *script // nil without -T
 	in     *inputs
 	// exports says which names the command line exports; nil for none.
@@ -244,6 +252,7 @@ func (p *preparation) options() (merge.Options, error) {
 	cl := p.cl
 	opt := merge.Options{
 		Shared: cl.Shared, Wanted: p.in.wanted, Pinned: map[string]bool{}, PinAll: p.in.pinAll || cl.Plugin,
+		Phase: p.clock.lap, Strip: cl.StripAll || cl.StripDebug,
 		KeepAll: !cl.GCSections, NoThunks: !p.cfg.Thunks, Keep: keepNames(p.cfg.Keep),
 		Poison: os.Getenv(testPoison) != "",
 	}

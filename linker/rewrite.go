@@ -1,12 +1,15 @@
 package linker
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -37,13 +40,11 @@ const objectsFolder = "objects"
 // it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	w := &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
-	if err := os.Mkdir(w.dir, 0o700); err != nil {
-		return nil, err
-	}
 	edits, err := editAll(plan)
 	if err != nil {
 		return nil, err
 	}
+	p.clock.lap("edit")
 	for _, e := range edits {
 		p.rewritten = append(p.rewritten, e != nil || p.trims.cutFrom(len(p.rewritten)))
 	}
@@ -175,6 +176,9 @@ type newFile struct {
 	path    string
 	archive string      // of an archive, the path of the original
 	objects []newObject // one, or the members
+
+	pieces []objfile.Piece // what is written
+	size   uint64          // bytes
 }
 
 // newObject is an object as it is to be written.
@@ -192,7 +196,7 @@ func (w *writer) add(archive string, objects []newObject) string {
 		name = objects[0].from.name
 	}
 	path := w.path(filepath.Base(name))
-	w.files = append(w.files, newFile{path, archive, objects})
+	w.files = append(w.files, newFile{path: path, archive: archive, objects: objects})
 	return path
 }
 
@@ -229,17 +233,54 @@ func (w *writer) keepNames(dir string) error {
 
 // write writes all of them.
 func (w *writer) write() error {
+	var total atomic.Uint64
+	err := w.each(func(n *newFile) error {
+		if err := n.layOut(); err != nil {
+			return err
+		}
+		for _, p := range n.pieces {
+			total.Add(uint64(len(p.Data)))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if inMemory(w.dir, total.Load()) {
+		if err = w.each(w.put); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.ENOMEM) {
+			return err
+		}
+		// Somebody else has taken the room.
+		for i := range w.files {
+			os.Remove(w.files[i].path)
+			if w.byName {
+				os.Remove(filepath.Dir(w.files[i].path))
+			}
+		}
+	}
+	os.Remove(w.dir) // a link, or nothing
+	if err := os.Mkdir(w.dir, 0o700); err != nil {
+		return err
+	}
+	return w.each(w.put)
+}
+
+// put writes one.
+func (w *writer) put(n *newFile) error {
+	if w.byName {
+		if err := os.Mkdir(filepath.Dir(n.path), 0o700); err != nil {
+			return err
+		}
+	}
+	return n.write()
+}
+
+// each calls f for all files, several at once.
+func (w *writer) each(f func(*newFile) error) error {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range w.files {
-		g.Go(func() error {
-			if w.byName {
-				if err := os.Mkdir(filepath.Dir(w.files[i].path), 0o700); err != nil {
-					return err
-				}
-			}
-			return w.files[i].write()
-		})
+		g.Go(func() error { return f(&w.files[i]) })
 	}
 	return g.Wait()
 }
@@ -252,29 +293,39 @@ func (o *newObject) pieces() ([]objfile.Piece, uint64, error) {
 	return []objfile.Piece{{Data: o.file.Data}}, uint64(len(o.file.Data)), nil
 }
 
-// pieces lays out a file.
-func (n *newFile) pieces() ([]objfile.Piece, uint64, error) {
+// layOut lays out a file.
+func (n *newFile) layOut() (err error) {
 	if n.archive == "" {
-		return n.objects[0].pieces()
+		n.pieces, n.size, err = n.objects[0].pieces()
+		return err
 	}
 	members := make([]objfile.NewMember, len(n.objects))
 	for i := range n.objects {
 		o := &n.objects[i]
 		pieces, size, err := o.pieces()
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 		members[i] = objfile.NewMember{Name: o.from.name, Pieces: pieces, Size: size}
 	}
-	pieces, size := objfile.ArchivePieces(members)
-	return pieces, size, nil
+	n.pieces, n.size = objfile.ArchivePieces(members)
+	return nil
+}
+
+// maxInMemory is the most that new objects may take of a memory file system,
+// bytes: what lies there no other program can use, and what a group of
+// processes may use is not to be seen.
+const maxInMemory = 256 << 20
+
+// inMemory reports whether a folder is a link to one in memory that has ample
+// room.
+func inMemory(dir string, size uint64) bool {
+	var fs syscall.Statfs_t
+	target, err := os.Readlink(dir)
+	return err == nil && size <= maxInMemory && syscall.Statfs(target, &fs) == nil && size <= fs.Bavail*uint64(fs.Bsize)/4
 }
 
 func (n *newFile) write() (err error) {
-	pieces, size, err := n.pieces()
-	if err != nil {
-		return err
-	}
 	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -285,10 +336,10 @@ func (n *newFile) write() (err error) {
 		}
 	}()
 	// What no piece covers stays a hole.
-	if err := f.Truncate(int64(size)); err != nil {
+	if err := f.Truncate(int64(n.size)); err != nil {
 		return err
 	}
-	return writePieces(f, pieces)
+	return writePieces(f, n.pieces)
 }
 
 // maxVectors is Linux's limit for one call (IOV_MAX).

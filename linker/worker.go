@@ -181,16 +181,24 @@ func newOutcome(status int, text string) outcome {
 	return o
 }
 
-// close ends the worker, which writes nothing but in its steps. That its
-// memory is given back nobody needs to wait for.
-func (k *worker) close() {
+// dismiss has the worker end, without waiting for it: it writes nothing but in
+// its steps.
+func (k *worker) dismiss() {
 	if k.child != nil && k.child.process != nil {
 		k.child.process.Kill()
 	}
+}
+
+// close ends the worker.
+func (k *worker) close() {
+	k.dismiss()
 	for _, f := range []*os.File{k.steps, k.from} {
 		if f != nil {
 			f.Close()
 		}
+	}
+	if k.child != nil {
+		k.child.wait()
 	}
 }
 
@@ -201,7 +209,7 @@ func workerMain(env *Environment) int {
 	// nobody needs, before the supervisor or the user's own.
 	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 
-	w := &work{dir: env.Get(markWorker), env: env}
+	w := &work{dir: env.Get(markWorker), env: env, clock: newTimings("worker", env)}
 	steps := bufio.NewScanner(os.Stdin)
 	for steps.Scan() {
 		status, err := w.step(steps.Text())
@@ -212,7 +220,9 @@ func workerMain(env *Environment) int {
 		}
 		fmt.Fprintf(os.Stderr, "\x00%d", status)
 		if w.prepared != nil && w.prepared.Finish != nil {
+			w.clock.lap("waiting")
 			w.prepared.Finish.begin()
+			w.clock.lap("record")
 		}
 	}
 	return 0
@@ -237,6 +247,7 @@ func faultOf(err error) (status int, message string) {
 type work struct {
 	dir      string // the link's work folder
 	env      *Environment
+	clock    *timings
 	cl       *CommandLine
 	cfg      *Config
 	real     *Linker
@@ -281,6 +292,9 @@ func (w *work) step(name string) (status int, err error) {
 		if w.prepared == nil || w.prepared.Finish == nil {
 			return 0, errors.New("nothing to finish")
 		}
+		w.clock.lap("waiting")
+		defer w.clock.write()
+		defer w.clock.lap("finish")
 		return workerDone, finishing(w.prepared.Finish, w.dir)
 	}
 	return 0, fmt.Errorf("no such step: %s", name)
@@ -297,7 +311,8 @@ func (w *work) prepare() (status int, err error) {
 	if !folds(w.cfg) {
 		return workerDone, nil
 	}
-	if w.prepared, err = prepare(w.cl, w.cfg, w.real, w.dir); err != nil {
+	w.clock.lap("arguments")
+	if w.prepared, err = prepare(w.cl, w.cfg, w.real, w.dir, w.clock); err != nil {
 		return 0, err
 	}
 	if !slices.Equal(w.prepared.Args, w.cl.Args) {

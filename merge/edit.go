@@ -39,6 +39,7 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 	if !e.edit.Changed() {
 		return nil, nil
 	}
+	e.unread()
 	return e.edit, nil
 }
 
@@ -296,6 +297,23 @@ func (e *editor) exclusions() error {
 	return nil
 }
 
+// unread leaves out what the linker does not read: debug information where it
+// strips that, and the bytecode that Rust's libraries have beside their code.
+func (e *editor) unread() {
+	for i := range e.o.File.Sections {
+		s := &e.o.File.Sections[i]
+		if s.Flags&objfile.SHF_ALLOC != 0 {
+			continue
+		}
+		if e.l.opt.Strip && strings.HasPrefix(s.Name, ".debug_") ||
+			!e.l.opt.PinAll && s.Flags&objfile.SHF_EXCLUDE != 0 && (s.Name == ".llvmbc" || s.Name == ".llvmcmd") {
+			if _, grouped := e.o.groups[uint32(i)]; !grouped {
+				e.edit.Exclude(uint32(i))
+			}
+		}
+	}
+}
+
 // definesGlobal reports whether a section defines a name that other objects
 // can see.
 func (e *editor) definesGlobal(section uint32) bool {
@@ -375,7 +393,7 @@ func (e *editor) thunks() error {
 			e.edit.Patch(eh.Section, fde.InstrOff, make([]byte, fde.End-fde.InstrOff))
 		}
 	}
-	if jumps {
+	if jumps && !e.l.opt.Strip {
 		return e.forget()
 	}
 	return nil

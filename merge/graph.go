@@ -169,6 +169,16 @@ type Options struct {
 	NoThunks bool
 	// Poison: what folds stays, with traps for contents; for tests.
 	Poison bool
+	// Strip: the linker leaves out debug information.
+	Strip bool
+	// Phase is told of the end of each phase, if it is not nil.
+	Phase func(name string)
+}
+
+func (o *Options) phase(name string) {
+	if o.Phase != nil {
+		o.Phase(name)
+	}
 }
 
 // Exclusion is a way to make a linker leave sections out. All of them leave

@@ -59,9 +59,12 @@ type localAlias struct {
 // addresses, folding. It changes nothing.
 func (l *Link) Make() (*Plan, error) {
 	l.mark()
+	l.opt.phase("mark")
 	l.weigh()
 	l.readNotes()
+	l.opt.phase("weigh")
 	l.trace()
+	l.opt.phase("trace")
 	n := l.Sections()
 	p := &Plan{
 		Link: l, Fate: make([]Fate, n), Leader: make([]SecID, n), Reason: make([]Reason, n), Class: make([]int32, n),
@@ -88,10 +91,12 @@ func (l *Link) Make() (*Plan, error) {
 	if l.opt.Mode == ModeOff {
 		return p, nil
 	}
+	l.opt.phase("eligible")
 	f, err := l.fold(p.Reason)
 	if err != nil {
 		return nil, err
 	}
+	l.opt.phase("fold")
 	// Functions first: which jump table stays depends on who uses it.
 	for _, code := range [...]bool{true, false} {
 		for c, members := range f.members {

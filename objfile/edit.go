@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -22,26 +21,27 @@ import (
 // It also reports the first change that could not be made, where the method
 // asked for it returns no error itself.
 type Edit struct {
-	f       *File
-	heads   map[uint32]Section // changed headers, by section index
-	places  map[uint32][]byte  // contents changed in place (same size), by section index
-	moved   map[uint32][]byte  // contents replaced, written behind the original
-	symbols []byte             // the new symbol table, nil if unchanged
-	xindex  []byte             // the new SHT_SYMTAB_SHNDX, nil if the file has none
-	strings []byte             // strings appended to the symbol table's
-	// excluded sections: their contents need not be written.
-	excluded map[uint32]bool
-	err      error // the first change that could not be made
+	f *File
+	// Indexed by section; nil as long as no section has such a change.
+	heads    []Section // the headers
+	places   [][]byte  // contents changed in place (same size)
+	excluded []bool    // their contents need not be written
+
+	moved   map[uint32][]byte // contents replaced, written behind the original
+	symbols []byte            // the new symbol table, nil if unchanged
+	xindex  []byte            // the new SHT_SYMTAB_SHNDX, nil if the file has none
+	strings []byte            // strings appended to the symbol table's
+	err     error             // the first change that could not be made
 }
 
 // NewEdit begins an edit of f.
 func NewEdit(f *File) *Edit {
-	return &Edit{f: f, heads: map[uint32]Section{}, places: map[uint32][]byte{}, moved: map[uint32][]byte{}, excluded: map[uint32]bool{}}
+	return &Edit{f: f, moved: map[uint32][]byte{}}
 }
 
 // Changed reports whether anything was edited.
 func (e *Edit) Changed() bool {
-	return len(e.heads) > 0 || len(e.places) > 0 || len(e.moved) > 0 || e.symbols != nil
+	return e.heads != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil
 }
 
 // refuse keeps the first error for Write.
@@ -147,15 +147,18 @@ func (e *Edit) putSymbol(i uint32, s *Symbol) {
 
 // own returns the writable contents of a section, changed in place.
 func (e *Edit) own(section uint32) []byte {
-	if b, ok := e.moved[section]; ok {
-		return b
+	if len(e.moved) > 0 {
+		if b, ok := e.moved[section]; ok {
+			return b
+		}
 	}
-	b, ok := e.places[section]
-	if !ok {
-		b = append([]byte(nil), e.f.Bytes(section)...)
-		e.places[section] = b
+	if e.places == nil {
+		e.places = make([][]byte, len(e.f.Sections))
 	}
-	return b
+	if e.places[section] == nil {
+		e.places[section] = append([]byte{}, e.f.Bytes(section)...)
+	}
+	return e.places[section]
 }
 
 // SetReloc replaces relocation i of a section. With SHT_REL, r.Addend is not
@@ -203,17 +206,24 @@ func (e *Edit) Patch(section uint32, off uint64, b []byte) {
 
 // head returns the header of a section as edited so far.
 func (e *Edit) head(section uint32) Section {
-	if s, ok := e.heads[section]; ok {
-		return s
+	if e.heads != nil {
+		return e.heads[section]
 	}
 	return e.f.Sections[section]
+}
+
+func (e *Edit) setHead(section uint32, s Section) {
+	if e.heads == nil {
+		e.heads = slices.Clone(e.f.Sections)
+	}
+	e.heads[section] = s
 }
 
 // SetAlign sets a section's alignment, bytes.
 func (e *Edit) SetAlign(section uint32, align uint64) {
 	if s := e.head(section); s.Align != align {
 		s.Align = align
-		e.heads[section] = s
+		e.setHead(section, s)
 	}
 }
 
@@ -234,7 +244,10 @@ func (e *Edit) Exclude(section uint32) {
 		return
 	}
 	s.Flags = s.Flags&^SHF_ALLOC | SHF_EXCLUDE
-	e.heads[section] = s
+	e.setHead(section, s)
+	if e.excluded == nil {
+		e.excluded = make([]bool, len(e.f.Sections))
+	}
 	e.excluded[section] = true
 }
 
@@ -267,8 +280,7 @@ func (e *Edit) SetContents(section uint32, b []byte, relocs []Reloc) {
 		e.refuse(section, 0, "the section has several relocation sections")
 		return
 	}
-	e.moved[section] = append([]byte(nil), b...)
-	delete(e.places, section)
+	e.move(section, append([]byte(nil), b...))
 	if at := s.Rel; at != 0 {
 		rela := e.f.Sections[at].Type == SHT_RELA
 		size := int(e.f.class.relocSize(rela))
@@ -278,8 +290,14 @@ func (e *Edit) SetContents(section uint32, b []byte, relocs []Reloc) {
 				e.f.class.putReloc(out[i*size:], rela, r)
 			}
 		}
-		e.moved[at] = out
-		delete(e.places, at)
+		e.move(at, out)
+	}
+}
+
+func (e *Edit) move(section uint32, b []byte) {
+	e.moved[section] = b
+	if e.places != nil {
+		e.places[section] = nil
 	}
 }
 
@@ -298,8 +316,8 @@ func (f *File) checkOverlap() error {
 			all = append(all, extent{f.Sections[i].Offset, f.Sections[i].Offset + n, uint32(i)})
 		}
 	}
-	sort.Slice(all, func(a, b int) bool {
-		return all[a].at < all[b].at || all[a].at == all[b].at && all[a].section < all[b].section
+	slices.SortFunc(all, func(a, b extent) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.section, b.section))
 	})
 	for i := 1; i < len(all); i++ {
 		if a, b := all[i-1], all[i]; b.at < a.end {
@@ -325,7 +343,8 @@ type Piece struct {
 
 // Pieces lays out the edited object: runs of bytes in ascending order, and
 // the size of the whole. Between runs are holes, which read as zeros: the
-// contents of what is excluded, which no linker looks at.
+// contents of what is excluded, and the places of what was replaced, which no
+// linker looks at.
 func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	f := e.f
 	if e.err != nil {
@@ -334,36 +353,36 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if err := f.checkOverlap(); err != nil {
 		return nil, 0, err
 	}
-	heads := make(map[uint32]Section, len(e.heads)+4)
-	for i, s := range e.heads {
-		heads[i] = s
+	heads := slices.Clone(f.Sections)
+	if e.heads != nil {
+		copy(heads, e.heads)
 	}
-	holes := map[uint64]uint64{} // sizes, by offset
-	for i := range e.excluded {
+	var changes []change
+	hole := func(section uint32) {
+		if n := len(f.Bytes(section)); n > 0 {
+			changes = append(changes, change{Piece{At: f.Sections[section].Offset}, uint64(n)})
+		}
+	}
+	isHole := make([]bool, len(f.Sections))
+	for i := range heads {
 		s := &f.Sections[i]
-		if _, moved := e.moved[i]; moved || s.Rel != 0 && e.sharesRelocs(i) {
+		if e.excluded == nil || !e.excluded[i] {
 			continue
 		}
-		if n := len(f.Bytes(i)); n > 0 {
-			holes[s.Offset] = uint64(n)
-		}
-		if s.Rel == 0 {
+		if _, moved := e.moved[uint32(i)]; moved || s.Rel != 0 && e.sharesRelocs(uint32(i)) {
 			continue
 		}
-		h := e.head(s.Rel)
-		if h.Size > 0 {
-			holes[h.Offset] = h.Size
+		isHole[i] = true
+		if s.Rel != 0 {
+			isHole[s.Rel] = true
+			heads[s.Rel].Size = 0
 		}
-		h.Size = 0
-		heads[s.Rel] = h
 	}
-	var changes []Piece
-	for at := range holes {
-		changes = append(changes, Piece{at, nil})
-	}
-	for i, b := range e.places {
-		if at := f.Sections[i].Offset; len(b) > 0 && holes[at] == 0 {
-			changes = append(changes, Piece{at, b})
+	for i := range isHole {
+		if isHole[i] {
+			hole(uint32(i))
+		} else if e.places != nil && len(e.places[i]) > 0 {
+			changes = append(changes, change{Piece{f.Sections[i].Offset, e.places[i]}, uint64(len(e.places[i]))})
 		}
 	}
 	end := uint64(len(f.Data))
@@ -372,13 +391,9 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 		for (end+uint64(len(tail)))%16 != 0 {
 			tail = append(tail, 0)
 		}
-		s, ok := heads[section]
-		if !ok {
-			s = f.Sections[section]
-		}
-		s.Offset, s.Size = end+uint64(len(tail)), uint64(len(b))
-		heads[section] = s
+		heads[section].Offset, heads[section].Size = end+uint64(len(tail)), uint64(len(b))
 		tail = append(tail, b...)
+		hole(section) // where it was
 	}
 	movedOrder := make([]uint32, 0, len(e.moved))
 	for i := range e.moved {
@@ -389,6 +404,7 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 		grow(i, e.moved[i])
 	}
 	if e.symbols != nil {
+		tail = slices.Grow(tail, len(e.symbols)+len(f.strs)+len(e.strings)+64)
 		grow(f.Symtab, e.symbols)
 		if len(e.strings) > 0 {
 			grow(f.Sections[f.Symtab].Link, append(append(make([]byte, 0, len(f.strs)+len(e.strings)), f.strs...), e.strings...))
@@ -404,26 +420,20 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if f.class == class32 && end+uint64(len(tail)) > math.MaxUint32 {
 		return nil, 0, &FormatError{File: f.Name, Offset: end, What: "the file becomes too large for its ELF class"}
 	}
-	if size := f.class.sectionSize(); len(heads) > 0 {
-		b := append([]byte(nil), f.Data[f.head.shoff:f.head.shoff+size*uint64(len(f.Sections))]...)
-		for i, s := range heads {
-			f.class.putSection(b[uint64(i)*size:], &s)
-		}
-		changes = append(changes, Piece{f.head.shoff, b})
+	if b := f.newHeaders(heads); b != nil {
+		changes = append(changes, change{Piece{f.head.shoff, b}, uint64(len(b))})
 	}
-	slices.SortFunc(changes, func(a, b Piece) int { return cmp.Compare(a.At, b.At) })
+	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.At, b.At) })
 	var pieces []Piece
 	var at uint64
 	for _, c := range changes {
 		if c.At > at {
 			pieces = append(pieces, Piece{at, f.Data[at:c.At:c.At]})
 		}
-		if c.Data == nil {
-			at = c.At + holes[c.At]
-			continue
+		if c.Data != nil {
+			pieces = append(pieces, c.Piece)
 		}
-		pieces = append(pieces, c)
-		at = c.At + uint64(len(c.Data))
+		at = c.At + c.size
 	}
 	if at < end {
 		pieces = append(pieces, Piece{at, f.Data[at:]})
@@ -432,6 +442,29 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 		pieces = append(pieces, Piece{end, tail})
 	}
 	return pieces, end + uint64(len(tail)), nil
+}
+
+// change is a run of the original's bytes that is not taken over: Data stands
+// in its place, or nil for a hole.
+type change struct {
+	Piece
+	size uint64
+}
+
+// newHeaders is the table of section headers with the given ones, nil if none
+// is another than it was.
+func (f *File) newHeaders(heads []Section) (b []byte) {
+	size := f.class.sectionSize()
+	for i := range heads {
+		if heads[i] == f.Sections[i] {
+			continue
+		}
+		if b == nil {
+			b = append(b, f.Data[f.head.shoff:f.head.shoff+size*uint64(len(f.Sections))]...)
+		}
+		f.class.putSection(b[uint64(i)*size:], &heads[i])
+	}
+	return b
 }
 
 // sharesRelocs reports whether a section's relocations are not its alone.
