@@ -70,6 +70,14 @@ func (m *mappings) open(path string) ([]byte, error) {
 	return b, nil
 }
 
+// size is the size of all of them, bytes.
+func (m *mappings) size() (n int64) {
+	for _, f := range m.files {
+		n += f.Size
+	}
+	return n
+}
+
 // unchanged returns errChanged if one of the files is another now.
 func (m *mappings) unchanged() error {
 	m.mu.Lock()

@@ -103,6 +103,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return nil, err
 	}
 	p.clock.lap("plan")
+	p.clock.note(p, plan)
 	// Nothing below changes what was decided.
 	args, err := p.rewrite(plan, dir)
 	if err == errFileNames {

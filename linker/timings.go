@@ -5,18 +5,25 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"leanlink/merge"
 )
 
 // timingsVariable names a file to which each phase of a link is added as a
-// line: its name, its length and the processor time of its process in it, in
-// microseconds, all separated by tabs. The last lines of a process are peaks
-// of memory, in kilobytes.
+// line: the process, its name, its length and the processor time of the process
+// in it, in microseconds, all separated by tabs. The last lines of a process
+// are its peak of memory and the size of what it mapped, in kilobytes, and the
+// number of live sections.
 const timingsVariable = "LEANLINK_TIMINGS"
 
 // timings times the phases of one process of a link. A nil one does nothing.
 type timings struct {
 	path string
 	who  string // supervisor or worker
+	// mapped is the size of the inputs, bytes; live the number of live sections.
+	mapped int64
+	live   int
+
 	last time.Time
 	cpu  time.Duration
 	text []byte
@@ -46,6 +53,13 @@ func (t *timings) lap(name string) {
 	t.last, t.cpu = now, cpu
 }
 
+// note keeps what memory is compared with.
+func (t *timings) note(p *preparation, plan *merge.Plan) {
+	if t != nil {
+		t.mapped, t.live = p.in.mapped.size(), plan.Live()
+	}
+}
+
 func (t *timings) line(name string, wall, cpu time.Duration) {
 	t.text = fmt.Appendf(t.text, "%s\t%s\t%d\t%d\n", t.who, name, wall.Microseconds(), cpu.Microseconds())
 }
@@ -57,6 +71,9 @@ func (t *timings) write() {
 	}
 	_, peak := spent()
 	t.text = fmt.Appendf(t.text, "%s\tpeak\t%d\t0\n", t.who, peak)
+	if t.mapped > 0 {
+		t.text = fmt.Appendf(t.text, "%s\tmapped\t%d\t0\n%s\tlive\t%d\t0\n", t.who, t.mapped>>10, t.who, t.live)
+	}
 	if f, err := os.OpenFile(t.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666); err == nil {
 		f.Write(t.text)
 		f.Close()

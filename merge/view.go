@@ -148,6 +148,16 @@ func (l *Link) Exports() []string {
 	return names
 }
 
+// Live is the number of live sections.
+func (p *Plan) Live() (n int) {
+	for _, live := range p.Link.live {
+		if live {
+			n++
+		}
+	}
+	return n
+}
+
 // ObjectIndex is the place in Link.Objects of a section's object.
 func (l *Link) ObjectIndex(id SecID) int { return int(l.objOf[id]) }
 
