@@ -68,7 +68,7 @@ func FuzzPrepare(f *testing.F) {
 			t.Fatal(err)
 		}
 		cfg := &Config{Fold: []string{"safe", "all"}[how>>6&1], Verify: how>>7 != 0}
-		p, err := Prepare(cl, cfg, &Linker{Path: linkers[int(how&7)%len(linkers)], Takes: TakesLD}, work, nil)
+		p, err := Prepare(cl, cfg, &Linker{Path: linkers[int(how&7)%len(linkers)], Takes: TakesLD}, work)
 		if err != nil {
 			if strings.TrimSpace(err.Error()) == "" {
 				t.Error("an error without a message")

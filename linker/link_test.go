@@ -45,7 +45,7 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string, _ *ti
 		}
 		return &Prepared{Args: args, Finish: finish}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
 	case "real":
-		return Prepare(cl, cfg, real, dir, nil)
+		return Prepare(cl, cfg, real, dir)
 	case "unchanged":
 		return &Prepared{Args: cl.Args, Finish: &Finish{cl: cl, cfg: cfg}}, nil
 	case "warning":

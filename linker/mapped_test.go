@@ -83,7 +83,7 @@ func TestInputChangesWhileItIsRead(t *testing.T) {
 	noticed := false
 	for try := 0; try < 100 && !noticed; try++ {
 		work := t.TempDir()
-		_, err := Prepare(cl, &Config{Fold: "all"}, &Linker{Path: "ld.lld", Takes: TakesLD}, work, nil)
+		_, err := Prepare(cl, &Config{Fold: "all"}, &Linker{Path: "ld.lld", Takes: TakesLD}, work)
 		noticed = errors.Is(err, errChanged)
 		if err != nil && !noticed {
 			t.Fatal(err)

@@ -23,9 +23,13 @@ type Prepared struct {
 }
 
 // Prepare reads the link's inputs, decides what it can do without and
-// writes changed objects into dir. The inputs are never changed. The clock
-// may be nil.
-func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string, clock *timings) (*Prepared, error) {
+// writes changed objects into dir. The inputs are never changed.
+func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared, error) {
+	return prepareTimed(cl, cfg, real, dir, nil)
+}
+
+// prepareTimed is Prepare by the clock, which may be nil.
+func prepareTimed(cl *CommandLine, cfg *Config, real *Linker, dir string, clock *timings) (*Prepared, error) {
 	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path), clock: clock}
 	prepared, err := p.prepare(real, dir)
 	if err == nil && prepared.Unchanged != "" {

@@ -76,7 +76,7 @@ func replayAndCheck(dir string) (*verify.Result, error) {
 	}
 	defer os.RemoveAll(work)
 	cl.Output = filepath.Join(work, "out")
-	prepared, err := Prepare(cl, cfg, real, work, nil)
+	prepared, err := Prepare(cl, cfg, real, work)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Reason }
 
 // prepare and finishing do the steps' work; tests put faults in their places.
-var prepare, finishing = Prepare, (*Finish).finish
+var prepare, finishing = prepareTimed, (*Finish).finish
 
 // outcome is how a worker's step went.
 type outcome struct {
