@@ -152,7 +152,7 @@ crash) kill -SEGV $$ ;;
 crashnew) [ $new = yes ] && kill -SEGV $$ ;;
 warn) echo "to stdout"; echo "to stderr" >&2 ;;
 nested) exec "$LEANLINK_TEST_SELF" "$@" ;;
-list) find "$here"/tmp -mindepth 1 -printf '%M\n' >"$here/modes" ;;
+list) find -L "$here"/tmp -mindepth 1 -printf '%M\n' >"$here/modes" ;;
 jobs) for f in /proc/self/fd/*; do f=${f##*/}; [ -e /proc/$$/fd/$f ] && [ $f -lt 10 ] && echo $f; done >"$here/open"; printf token >&4; cat >"$here/stdin" ;;
 sleep) trap 'echo terminated >"$here/terminated"; exit 9' TERM; echo asleep >"$here/asleep"; i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done ;;
 esac
