@@ -231,7 +231,7 @@ func (e *Edit) SetAlign(section uint32, align uint64) {
 func (e *Edit) Retain(section uint32) {
 	s := e.head(section)
 	s.Flags |= SHF_RETAIN
-	e.heads[section] = s
+	e.setHead(section, s)
 }
 
 // Exclude makes a section one that a linker leaves out whatever refers to it
