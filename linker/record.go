@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"reflect"
+	"slices"
 	"sort"
 	"strings"
 
@@ -200,13 +202,19 @@ func packageName() string {
 	return os.Getenv("CARGO_CRATE_NAME")
 }
 
+// stampless are the keys that change nothing of what is linked, or that say
+// where something lies on this machine.
+var stampless = []string{"host", "real-linker", "report", "verify", "save", "budget"}
+
 // Stamp tells configs apart: a report with another stamp is of another
 // config, or of another version of leanlink.
 func (cfg *Config) Stamp() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", Version)
-	for _, k := range [...]any{cfg.Fold, cfg.Keep, cfg.Thunks, cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations} {
-		fmt.Fprintf(h, "%q\n", k)
+	for i := range Keys {
+		if k := &Keys[i]; !slices.Contains(stampless, k.Name) {
+			fmt.Fprintf(h, "%s = %#v\n", k.Name, reflect.ValueOf(k.field(cfg)).Elem().Interface())
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
