@@ -41,6 +41,9 @@ type arch struct {
 	exidx uint32
 	// elastic says that a relocation of the type lets the linker shorten the section; nil where none does.
 	elastic func(typ uint32) bool
+	// relaxed compares such a section with what the linker made of it at base, and says how long that is; known is false
+	// where it cannot be followed.
+	relaxed func(v *checker, s *section, base uint64) (size uint64, known bool, d *difference)
 	// half says which kind of address a relocation of the type has half of, "" for none, and whether it is the upper
 	// half; nil where no two instructions make one address.
 	half func(typ uint32) (kind string, upper bool)

@@ -55,6 +55,14 @@ func (v *checker) checkLayout() {
 		if out == nil {
 			continue // reported when its bytes were compared
 		}
+		if s.elastic && s.fate != Thunk && v.arch.relaxed != nil {
+			switch _, known, d := v.arch.relaxed(v, s, s.addr); {
+			case d != nil:
+				v.fail(s, d.off, "%s (placed by %s)", d.what, s.why)
+			case known:
+				v.res.Followed++
+			}
+		}
 		if s.code() && out.flags&elf.SHF_EXECINSTR == 0 {
 			v.fail(s, -1, "is code, but %s at 0x%x cannot be executed", out.name, s.addr)
 		}

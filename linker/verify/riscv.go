@@ -61,6 +61,7 @@ func riscv(class elf.Class) *arch {
 		elastic: func(typ uint32) bool {
 			return elf.R_RISCV(typ) == elf.R_RISCV_RELAX || elf.R_RISCV(typ) == elf.R_RISCV_ALIGN
 		},
+		relaxed:  riscvRelaxed,
 		codeMask: ^uint64(0),
 	}
 	if class == elf.ELFCLASS64 {

@@ -196,7 +196,7 @@ func Command(args []string, stdout, stderr io.Writer) int {
 // String sums the result up on one line.
 func (r *Result) String() string {
 	return fmt.Sprintf("%s: %d mismatches; compared %d sections (%d of code, %d bytes), %d relocations (%d relaxed), %d string and constant pieces, "+
-		"%d folds, %d thunks, %d symbols, %d frame descriptions, %d landing-pad tables, %d array entries, %d line tables, %d exports; %d sections unreached, %d elastic, %d fields not understood",
+		"%d folds, %d thunks, %d symbols, %d frame descriptions, %d landing-pad tables, %d array entries, %d line tables, %d exports; %d sections unreached, %d elastic (%d followed), %d fields not understood",
 		r.Machine, len(r.Mismatches), r.Sections, r.Functions, r.Bytes, r.Relocs, r.Relaxed, r.Pieces, r.Folds, r.Thunks,
-		r.Symbols, r.FDEs, r.LSDAs, r.Arrays, r.Lines, r.Exports, r.Unlocated, r.Elastic, r.Skipped)
+		r.Symbols, r.FDEs, r.LSDAs, r.Arrays, r.Lines, r.Exports, r.Unlocated, r.Elastic, r.Followed, r.Skipped)
 }

@@ -88,7 +88,8 @@ type Result struct {
 	Lines      int    // addresses of line tables compared
 	Exports    int    // exported symbols found
 	Unlocated  int    // allocated sections that no reference led to; those are not compared
-	Elastic    int    // sections that the linker may have shortened; only their symbols are compared
+	Elastic    int    // sections that the linker may have shortened
+	Followed   int    // of these, those that were compared; of the others only the symbols
 	Skipped    int    // relocated fields that this architecture's table does not know
 	Mismatches []Mismatch
 }
