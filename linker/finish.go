@@ -36,16 +36,21 @@ type Finish struct {
 	// record writes down what was done, as a report that lacks what only the
 	// output tells; nil if none is wanted.
 	record func() *report.Report
-	claim  *verify.Claim // what the check is to prove, nil if none is asked for
-	inputs *mappings     // what the output was made of
+	begun  *report.Unfinished // that report
+	packed bool               // relocations were to be packed
+	err    error              // it could not be begun
+	claim  *verify.Claim      // what the check is to prove, nil if none is asked for
+	inputs *mappings          // what the output was made of
 }
 
 // begin does what needs no output, while the real linker runs.
 func (f *Finish) begin() {
-	if f.record != nil {
-		r := f.record()
-		f.record = func() *report.Report { return r }
+	if f.record == nil || f.begun != nil {
+		return
 	}
+	r := f.record()
+	f.packed = slices.Contains(r.Modes.Trims, notePacked)
+	f.begun, f.err = report.Begin(r)
 }
 
 // finish checks the output against the original inputs, if the config asks for
@@ -61,16 +66,18 @@ func (f *Finish) finish(dir string) error {
 	if f.record == nil {
 		return nil
 	}
-	r := f.record()
-	if slices.Contains(r.Modes.Trims, notePacked) {
+	if f.begin(); f.err != nil {
+		return f.err
+	}
+	if f.packed {
 		if why := unpacked(output); why != "" {
 			fmt.Fprintln(os.Stderr, why) // the worker's warning
 		}
 	}
-	if err := report.Finish(r, output); err != nil {
+	if err := f.begun.Finish(output); err != nil {
 		return err
 	}
-	return writeWorkFile(filepath.Join(dir, reportFile), func(w *bufio.Writer) error { return report.Write(w, r) })
+	return writeWorkFile(filepath.Join(dir, reportFile), func(w *bufio.Writer) error { return f.begun.Write(w) })
 }
 
 // finishUnchanged is what is left to do of a link that was left as it was.

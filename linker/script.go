@@ -223,7 +223,7 @@ func (s *script) class() func(name string) string {
 
 // discards matches what the scripts throw away, and give no other place.
 func (s *script) discards() func(name string) bool {
-	return func(name string) bool {
+	return remembered(func(name string) bool {
 		gone := false
 		for i, p := range s.patterns {
 			if !globMatch(p, name) {
@@ -235,11 +235,25 @@ func (s *script) discards() func(name string) bool {
 			gone = true
 		}
 		return gone
-	}
+	})
 }
 
 // keeps matches what the scripts keep whatever refers to it.
 func (s *script) keeps() func(name string) bool {
 	m := newMatcher(s.keep)
-	return m.match
+	return remembered(m.match)
+}
+
+// remembered asks a question that costs something once for each name, though
+// several threads may ask it.
+func remembered(f func(name string) bool) func(name string) bool {
+	var answers sync.Map
+	return func(name string) bool {
+		if yes, ok := answers.Load(name); ok {
+			return yes.(bool)
+		}
+		yes := f(name)
+		answers.Store(name, yes)
+		return yes
+	}
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +23,10 @@ import (
 //
 // A stripped output has no names: Addr stays 0, Output.Stripped tells why.
 func Finish(r *Report, outputPath string) error {
+	return r.finish(outputPath, r.indexSymbols())
+}
+
+func (r *Report) finish(outputPath string, index *symbolIndex) error {
 	f, err := os.Open(outputPath)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -38,9 +44,13 @@ func Finish(r *Report, outputPath string) error {
 	if o.Name == "" {
 		o.Name = filepath.Base(outputPath)
 	}
-	if o.SHA256, o.Size, err = hashFile(f); err != nil {
-		return fmt.Errorf("report: %s: %w", outputPath, err)
-	}
+	// The file is hashed while its symbols are read: that takes as long.
+	hashed := make(chan error, 1)
+	go func() {
+		var err error
+		o.SHA256, o.Size, err = hashFile(f)
+		hashed <- err
+	}()
 	for _, s := range e.Sections {
 		if s.Type == elf.SHT_NULL {
 			continue
@@ -59,12 +69,10 @@ func Finish(r *Report, outputPath string) error {
 			}
 		}
 	}
-	symbols, err := e.Symbols()
-	if err != nil || len(symbols) == 0 {
-		o.Stripped = true
-		return nil
+	o.Stripped = !r.placeBySymbols(e, index)
+	if err := <-hashed; err != nil {
+		return fmt.Errorf("report: %s: %w", outputPath, err)
 	}
-	r.placeBySymbols(e, symbols)
 	return nil
 }
 
@@ -152,52 +160,162 @@ type named struct {
 	symbol  int
 }
 
-// placeBySymbols sets Addr of the sections in the output. A name that both the
-// report and the output have once is a match. Names of local symbols can occur
-// in several objects; then the output's STT_FILE symbols tell them apart.
-func (r *Report) placeBySymbols(e *elf.File, symbols []elf.Symbol) {
-	want := make(map[string][]named)
-	for i := range r.Sections {
-		s := &r.Sections[i]
-		if !s.InOutput() || s.After() == 0 {
-			continue
-		}
-		for k := range s.Symbols {
-			want[s.Symbols[k].Name] = append(want[s.Symbols[k].Name], named{SectionIndex(i), k})
+// symbolIndex finds the report's symbols by name.
+type symbolIndex struct {
+	number map[string]int32 // of each name
+	of     []int32          // the numbers of all symbols, section by section
+	wanted rows[named]      // by number
+}
+
+// rows are lists in one array, by number.
+type rows[T any] struct {
+	start []uint32
+	items []T
+}
+
+func (r *rows[T]) at(n int32) []T { return r.items[r.start[n]:r.start[n+1]] }
+
+// newRows makes n rows; number says to which an item belongs, below 0 to none.
+func newRows[T any](n int, items []T, number []int32) (r rows[T]) {
+	r.start = make([]uint32, n+1)
+	total := 0
+	for _, k := range number {
+		if k >= 0 {
+			r.start[k+1]++
+			total++
 		}
 	}
-	have := make(map[string][]placed, len(want))
+	for i := 1; i < len(r.start); i++ {
+		r.start[i] += r.start[i-1]
+	}
+	r.items = make([]T, total)
+	next := slices.Clone(r.start)
+	for i, k := range number {
+		if k >= 0 {
+			r.items[next[k]] = items[i]
+			next[k]++
+		}
+	}
+	return r
+}
+
+// indexSymbols lists the symbols of sections that can be in the output.
+func (r *Report) indexSymbols() *symbolIndex {
+	total := 0
+	for i := range r.Sections {
+		total += len(r.Sections[i].Symbols)
+	}
+	x := &symbolIndex{number: make(map[string]int32, total), of: make([]int32, 0, total)}
+	all, wanted := make([]named, 0, total), make([]int32, 0, total)
+	for i := range r.Sections {
+		s := &r.Sections[i]
+		counts := s.InOutput() && s.After() > 0
+		for k := range s.Symbols {
+			n, ok := x.number[s.Symbols[k].Name]
+			if !ok && counts {
+				n, ok = int32(len(x.number)), true
+				x.number[s.Symbols[k].Name] = n
+			}
+			if !ok {
+				n = -1
+			}
+			x.of = append(x.of, n)
+			all = append(all, named{SectionIndex(i), k})
+			if !counts {
+				n = -1
+			}
+			wanted = append(wanted, n)
+		}
+	}
+	x.wanted = newRows(len(x.number), all, wanted)
+	return x
+}
+
+// placeBySymbols sets Addr of the sections in the output. A name that both the
+// report and the output have once is a match. Names of local symbols can occur
+// in several objects; then the output's STT_FILE symbols tell them apart. It
+// says whether the output has symbols.
+func (r *Report) placeBySymbols(e *elf.File, index *symbolIndex) bool {
+	var all []placed
+	var number []int32
 	file := ""
-	for _, y := range symbols {
-		t := elf.ST_TYPE(y.Info)
+	some := eachSymbol(e, func(name []byte, info byte, section elf.SectionIndex, value, size uint64) {
+		t := elf.ST_TYPE(info)
 		if t == elf.STT_FILE {
-			file = y.Name
-			continue
+			file = string(name)
+			return
 		}
-		if y.Section == elf.SHN_UNDEF || y.Section >= elf.SHN_LORESERVE && y.Section != elf.SHN_XINDEX || t == elf.STT_TLS || t == elf.STT_SECTION || y.Value == 0 {
-			continue
+		if section == elf.SHN_UNDEF || section >= elf.SHN_LORESERVE && section != elf.SHN_XINDEX || t == elf.STT_TLS || t == elf.STT_SECTION || value == 0 {
+			return
 		}
-		if _, ok := want[y.Name]; !ok {
-			continue
+		n, ok := index.number[string(name)]
+		if !ok {
+			return
 		}
-		p := placed{addr: y.Value, size: y.Size}
+		p := placed{addr: value, size: size}
 		if e.Machine == elf.EM_ARM && t == elf.STT_FUNC {
 			p.addr &^= 1 // bit 0 says Thumb
 		}
-		if elf.ST_BIND(y.Info) == elf.STB_LOCAL {
+		if elf.ST_BIND(info) == elf.STB_LOCAL {
 			p.file = file
 		}
-		have[y.Name] = append(have[y.Name], p)
-	}
+		all, number = append(all, p), append(number, n)
+	})
+	have := newRows(len(index.number), all, number)
+	next := 0
 	for i := range r.Sections {
 		s := &r.Sections[i]
+		of := index.of[next : next+len(s.Symbols)]
+		next += len(s.Symbols)
 		for k := 0; k < len(s.Symbols) && s.Addr == 0 && s.InOutput(); k++ {
-			name := s.Symbols[k].Name
-			if p, ok := r.match(SectionIndex(i), want[name], have[name]); ok && (s.Fate == FateThunk || sameSize(p.size, s.Symbols[k].Size)) {
+			if of[k] < 0 {
+				continue
+			}
+			if p, ok := r.match(SectionIndex(i), index.wanted.at(of[k]), have.at(of[k])); ok && (s.Fate == FateThunk || sameSize(p.size, s.Symbols[k].Size)) {
 				s.Addr = p.addr - s.Symbols[k].Offset
 			}
 		}
 	}
+	return some
+}
+
+// eachSymbol calls f for the symbols of a file but for the first. It says
+// whether there are any. (elf.File.Symbols makes a string of each name.)
+func eachSymbol(e *elf.File, f func(name []byte, info byte, section elf.SectionIndex, value, size uint64)) bool {
+	table := e.SectionByType(elf.SHT_SYMTAB)
+	if table == nil || table.Link >= uint32(len(e.Sections)) {
+		return false
+	}
+	data, err := table.Data()
+	if err != nil {
+		return false
+	}
+	names, err := e.Sections[table.Link].Data()
+	if err != nil {
+		return false
+	}
+	entry := elf.Sym64Size
+	if e.Class == elf.ELFCLASS32 {
+		entry = elf.Sym32Size
+	}
+	if len(data)%entry != 0 || len(data) < 2*entry {
+		return false
+	}
+	for b := data[entry:]; len(b) > 0; b = b[entry:] {
+		var name []byte
+		if at := e.ByteOrder.Uint32(b); uint64(at) < uint64(len(names)) {
+			name = names[at:]
+			if end := bytes.IndexByte(name, 0); end >= 0 {
+				name = name[:end]
+			}
+		}
+		if entry == elf.Sym64Size {
+			f(name, b[4], elf.SectionIndex(e.ByteOrder.Uint16(b[6:])), e.ByteOrder.Uint64(b[8:]), e.ByteOrder.Uint64(b[16:]))
+		} else {
+			f(name, b[12], elf.SectionIndex(e.ByteOrder.Uint16(b[14:])), uint64(e.ByteOrder.Uint32(b[4:])), uint64(e.ByteOrder.Uint32(b[8:])))
+		}
+	}
+	return true
 }
 
 // sameSize compares sizes of a symbol before and after; 0 is unknown.
