@@ -184,11 +184,12 @@ func without(s, prefix string) string {
 	return strings.Join(kept, "")
 }
 
-// command runs a compiler or the like in dir.
+// command runs a compiler or the like in dir, for as long as it takes.
 func command(dir string, argv ...string) error {
-	o, err := run(dir, environ("LC_ALL=C", "RUSTC_BOOTSTRAP=1"), argv...)
-	if err == nil && o.status != 0 {
-		err = fmt.Errorf("%s: %v", strings.Join(argv, " "), o)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, environ("LC_ALL=C", "RUSTC_BOOTSTRAP=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
 	}
-	return err
+	return nil
 }
