@@ -180,31 +180,47 @@ func (v *checker) unlikeLocation(was, is *section) string {
 	} else if file = file[at : at+n+1]; bytes.IndexByte(file, 0) != int(n) || !bytes.HasSuffix(file[:n], []byte(".rs")) {
 		return fmt.Sprintf("the name %q is none of a Location", file)
 	}
-	return unlikePassed(was)
+	return v.unlikePassed(was)
 }
 
 // unlikePassed says what refers to a constant but does not panic: a Location is there to be passed to a panic, and a
 // constant of the program's own may have its form. The reference must be of the same object, for it has no name.
-func unlikePassed(constant *section) string {
-	o := constant.obj
-	named := func(s *section) bool {
-		return slices.ContainsFunc(s.syms, func(k uint32) bool { return panicName.MatchString(o.symbols[k].name) })
+func (v *checker) unlikePassed(constant *section) string {
+	if v.strangersOf != constant.obj {
+		v.strangersOf, v.strangers = constant.obj, strangers(constant.obj)
 	}
+	if name := v.strangers[uint32(constant.index)]; name != "" {
+		return name + " refers to it, and does not panic"
+	}
+	return ""
+}
+
+// strangers names, for each section of an object that something refers to that calls no panic, the last one that does.
+func strangers(o *object) map[uint32]string {
+	panics := make([]bool, len(o.symbols)) // by symbol: it is a panic entry point
+	inside := map[uint32]bool{}            // sections with one
+	for i := range o.symbols {
+		if y := &o.symbols[i]; panicName.MatchString(y.name) {
+			panics[i] = true
+			inside[y.shndx] = inside[y.shndx] || y.defined()
+		}
+	}
+	found := map[uint32]string{}
 	for _, s := range o.sections {
 		if !s.alloc() || s.name == ".eh_frame" {
 			continue
 		}
-		refers, panics := false, s.code() && named(s)
-		for _, r := range s.relocs {
+		calls := s.code() && (inside[uint32(s.index)] || slices.ContainsFunc(s.relocs, func(r reloc) bool {
 			y := &o.symbols[r.sym]
-			refers = refers || y.shndx == uint32(constant.index)
-			panics = panics || s.code() && (panicName.MatchString(y.name) || y.defined() && y.kind() == elf.STT_SECTION && named(o.sections[y.shndx]))
-		}
-		if refers && !panics && s != constant {
-			return s.name + " refers to it, and does not panic"
+			return panics[r.sym] || y.kind() == elf.STT_SECTION && inside[y.shndx]
+		}))
+		for _, r := range s.relocs {
+			if to := o.symbols[r.sym].shndx; !calls && to != uint32(s.index) {
+				found[to] = s.name
+			}
 		}
 	}
-	return ""
+	return found
 }
 
 // demanglerName is what the manglings have in common of the standard library's copy of rustc_demangle.

@@ -152,6 +152,10 @@ type checker struct {
 	haveGOT   bool
 	shared    map[*section]bool // sections that the linker itself put at an address of another
 	over      int
+
+	// strangers is what unlikePassed needs of the object strangersOf.
+	strangersOf *object
+	strangers   map[uint32]string
 }
 
 // maxMismatches bounds what is kept: a link that went wrong as a whole needs no list of it all.
