@@ -278,13 +278,47 @@ func (f *configFile) errorf(path []string, format string, args ...any) error {
 	return fmt.Errorf("%s: %w", source{f, path}, fmt.Errorf(format, args...))
 }
 
+// maxConfig and maxDepth are more than any configuration needs. The decoder is
+// recursive, and takes its time for what is nested in vain.
+const (
+	maxConfig = 1 << 20 // bytes
+	maxDepth  = 1000    // brackets and braces
+)
+
+// nestedTooDeeply counts brackets wherever they stand, in strings too.
+func nestedTooDeeply(data []byte) bool {
+	depth := 0
+	for _, c := range data {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		}
+		if depth > maxDepth {
+			return true
+		}
+	}
+	return false
+}
+
 // readTOML reads a file; nil without error if it does not exist or cannot
 // hold any of the words, which spares decoding a Cargo.toml that has nothing
 // for leanlink. If it cannot be decoded the file comes with the error.
 func readTOML(name string, words ...string) (*configFile, map[string]any, error) {
-	data, err := os.ReadFile(name)
+	st, err := os.Stat(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, nil
+	}
+	if err == nil && st.Size() > maxConfig {
+		err = fmt.Errorf("%s: larger than %d kB", name, maxConfig>>10)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := readRegular(name)
+	if err == nil && nestedTooDeeply(data) {
+		err = fmt.Errorf("%s: nested more than %d levels deep", name, maxDepth)
 	}
 	if err != nil {
 		return nil, nil, err

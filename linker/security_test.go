@@ -274,3 +274,28 @@ func TestInheritedFiles(t *testing.T) {
 		r.Close()
 	}
 }
+
+// A configuration that is made to break its reader is an error.
+func TestHostileConfig(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"large", "keep = " + strings.Repeat("[", maxConfig), "DIR/leanlink.toml: larger than 1024 kB"},
+		{"deep", "keep = " + strings.Repeat("[", maxConfig-10), "DIR/leanlink.toml: nested more than 1000 levels deep"},
+		{"deep tables", "keep = " + strings.Repeat("{a=", maxConfig/3-10), "DIR/leanlink.toml: nested more than 1000 levels deep"},
+		{"just deep enough", "keep = " + strings.Repeat("[", maxDepth-10), "DIR/leanlink.toml:1: unexpected EOF"},
+	} {
+		dir := t.TempDir()
+		putFile(t, filepath.Join(dir, "leanlink.toml"), tt.text)
+		_, err := LoadConfig(&CommandLine{Dir: dir, Output: "out"}, &Environment{Dir: dir})
+		if got := strings.ReplaceAll(errText(err), dir, "DIR"); !strings.HasPrefix(got, tt.want) || len(got) > 300 {
+			t.Errorf("%s: %.300q, want %q", tt.name, got, tt.want)
+		}
+	}
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "leanlink.toml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := LoadConfig(&CommandLine{Dir: dir, Output: "out"}, &Environment{Dir: dir})
+	if got, want := strings.ReplaceAll(errText(err), dir, "DIR"), "DIR/leanlink.toml: not a regular file"; got != want {
+		t.Errorf("a pipe: %q, want %q", got, want)
+	}
+}
