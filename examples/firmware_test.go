@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func TestFirmware(t *testing.T) {
 				name := cmp.Or(ending.feature, "success")
 				t.Run(name, func(t *testing.T) {
 					link := compile(t, build{dir: f.dir, target: config.target, feature: ending.feature, flags: f.flags})
-					f.linkEachWay(t, link, func(t *testing.T, program string, record bool) {
+					f.linkEachWay(t, link, ending.feature == "", func(t *testing.T, program string, record bool) {
 						f.run(t, config.runner, program, name, ending.status, record)
 					})
 				})
@@ -180,8 +181,8 @@ func (f firmware) args(link keptLink, w way, folded bool) []string {
 }
 
 // linkEachWay links with each linker, plain and by leanlink in both modes: the output must run the same, be no larger
-// and come with the same warnings.
-func (f firmware) linkEachWay(t *testing.T, link keptLink, run func(t *testing.T, program string, record bool)) {
+// and come with the same warnings. check says that leanlink is to check it.
+func (f firmware) linkEachWay(t *testing.T, link keptLink, check bool, run func(t *testing.T, program string, record bool)) {
 	type result struct {
 		size    uint64
 		printed string
@@ -219,7 +220,7 @@ func (f firmware) linkEachWay(t *testing.T, link keptLink, run func(t *testing.T
 					t.Skipf("%s did not link it plain", w.plain)
 				}
 				out := filepath.Join(t.TempDir(), f.dir)
-				printed := link.run(t, out, w.path, f.args(link, w, true), append(w.env, "LEANLINK_FOLD="+fold, "LEANLINK_VERIFY=true")...)
+				printed := link.run(t, out, w.path, f.args(link, w, true), append(w.env, "LEANLINK_FOLD="+fold, "LEANLINK_VERIFY="+strconv.FormatBool(check))...)
 				if printed != want.printed {
 					t.Errorf("printed %q, want %q", printed, want.printed)
 				}
