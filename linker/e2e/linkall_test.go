@@ -23,6 +23,12 @@ type linked struct {
 // variantEnv is what makes leanlink link a variant; plain is cc's.
 func variantEnv(variant string) []string {
 	env := []string{"LEANLINK_HOST=true", "LEANLINK_VERIFY=true", "LEANLINK_FOLD=" + variant}
+	if variant == "trim" {
+		// All that a program that unwinds can have. Harnesses stay untrimmed; what
+		// they run does not.
+		return append(env[:2:2], "LEANLINK_FOLD=safe", "LEANLINK_TRIM_PANIC=location", "LEANLINK_TRIM_BACKTRACE=addresses",
+			"LEANLINK_TRIM_UNWIND_TABLES=calls", "LEANLINK_TRIM_RELOCATIONS=packed", "LEANLINK_TRIM_ALIGN=size")
+	}
 	if variant == "poison" {
 		// The check would miss what was to be gone.
 		return []string{"LEANLINK_HOST=true", "LEANLINK_FOLD=all", "LEANLINK_TEST_POISON=1"}

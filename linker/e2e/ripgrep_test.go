@@ -71,7 +71,51 @@ func TestRipgrep(t *testing.T) {
 	kept := filepath.Join(t.TempDir(), "rg.case")
 	g.keep(t, kept)
 	t.Run("size", func(t *testing.T) { g.size(t, kept) })
+	t.Run("trims", func(t *testing.T) { g.trims(t, kept) })
 	t.Run("icf", func(t *testing.T) { g.comparison(t, kept) })
+}
+
+// trims links the kept link with all trims that a program that unwinds can have.
+func (g *ripgrep) trims(t *testing.T, kept string) {
+	need(t, "linker:lld")
+	dir := t.TempDir()
+	link := func(name, driver string, settings ...string) string {
+		t.Helper()
+		output := filepath.Join(dir, name)
+		args, err := caseArgs(kept, "lld", output, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := run(g.source, environ(append(settings, "LEANLINK_VERIFY=true")...), append([]string{driver}, args...)...)
+		if err != nil || o.status != 0 || strings.Contains(o.stderr, "leanlink") {
+			t.Fatalf("%s: %v %v", name, err, o)
+		}
+		return output
+	}
+	plain := link("plain", "cc")
+	before, err := allocSize(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := g.search(t, plain)
+	for panics, least := range map[string]float64{"location": 30, "message": 30} {
+		trimmed := link(panics, tools.leanlink, "LEANLINK_TRIM_PANIC="+panics, "LEANLINK_TRIM_BACKTRACE=addresses", "LEANLINK_TRIM_UNWIND_TABLES=calls",
+			"LEANLINK_TRIM_RELOCATIONS=packed", "LEANLINK_TRIM_ALIGN=size")
+		after, err := allocSize(trimmed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("panic = %s and the others: %d bytes, plain %d (%+.2f%%)", panics, after, before, percent(before, after))
+		if got := -percent(before, after); got < least {
+			t.Errorf("panic = %s and the others: %.2f%% smaller, promised are %.0f%%", panics, got, least)
+		}
+		if g.search(t, trimmed) != want {
+			t.Errorf("panic = %s: ripgrep does not find what the plain one finds", panics)
+		}
+		if err := checkFrames(trimmed); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // size links the kept link with each linker and mode, compares what the programs

@@ -40,6 +40,8 @@ type suite struct {
 	// Apart: the plain programs are compiled with plain build scripts and
 	// procedural macros, too.
 	Apart bool
+	// Trim: its tests run the program, which is trimmed, too, in release builds.
+	Trim bool
 	// Least is how many tests run at least.
 	Least int
 	// Failing are tests that fail plainly: "program: test".
@@ -101,6 +103,9 @@ func (s *suite) run(t *testing.T) {
 	for _, p := range suiteProfiles {
 		t.Run(p.name, func(t *testing.T) {
 			b := &suiteBuild{suite: s, crate: c, linker: linkall, profile: p.name, folder: p.folder, variants: p.variants}
+			if s.Trim && p.name == "release" {
+				b.variants = append([]string{"plain", "trim"}, p.variants[1:]...)
+			}
 			b.run(t)
 		})
 	}
