@@ -140,11 +140,22 @@ func ripgrep(o options, work string) (string, error) {
 	return keepLink(o, "ripgrep", work, hostTarget, []string{"install", "ripgrep@15.2.0", "--root", filepath.Join(work, "ripgrep")})
 }
 
+// environment is this process's own but for what would configure leanlink or
+// Cargo otherwise than vars.
+func environment(vars ...string) (env []string) {
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "LEANLINK_") && (!strings.HasPrefix(v, "CARGO") || strings.HasPrefix(v, "CARGO_HOME=")) {
+			env = append(env, v)
+		}
+	}
+	return append(env, vars...)
+}
+
 // command runs a program, what it prints going to the log.
 func command(log io.Writer, dir string, vars []string, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.Env = append(os.Environ(), vars...)
+	cmd.Env = environment(vars...)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 	}

@@ -177,12 +177,7 @@ func (y *way) run(dir, work string) (cost, error) {
 	os.Remove(times)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "LEANLINK_") && !strings.HasPrefix(v, "CARGO") {
-			cmd.Env = append(cmd.Env, v)
-		}
-	}
-	cmd.Env = append(append(cmd.Env, y.vars...), "LEANLINK_TIMINGS="+times)
+	cmd.Env = append(environment(y.vars...), "LEANLINK_TIMINGS="+times)
 	var printed bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &printed
 	started := time.Now()

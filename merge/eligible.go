@@ -210,7 +210,7 @@ func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
 				return SeveralDefinitions
 			}
 		}
-		if isLocalLabel(name) {
+		if l.isLocalLabel(&s, name) {
 			continue
 		}
 		if !code {
@@ -239,9 +239,17 @@ func (l *Link) thumbBit(s *objfile.Symbol) uint64 {
 
 // isLocalLabel recognises what assemblers and compilers leave in symbol
 // tables without meaning it: local labels and ARM, AArch64 and RISC-V
-// mapping symbols.
-func isLocalLabel(name string) bool {
-	return name == "" || strings.HasPrefix(name, ".L") && !strings.HasPrefix(name, ".Lanon.") || name[0] == '$'
+// mapping symbols, which are local and have no type (AAELF32, section
+// "Mapping symbols"). A source can name a static like one, but not make its
+// symbol one.
+func (l *Link) isLocalLabel(s *objfile.Symbol, name string) bool {
+	switch {
+	case name == "":
+		return true
+	case name[0] == '$':
+		return l.Arch.Mapping && s.Bind == objfile.STB_LOCAL && s.Type == objfile.STT_NOTYPE
+	}
+	return strings.HasPrefix(name, ".L") && !strings.HasPrefix(name, ".Lanon.")
 }
 
 // isAnonymous recognises the names that rustc and LLVM give to constants

@@ -183,6 +183,8 @@ func TestRules(t *testing.T) {
 			".section .data.a,\"aw\"\na: .quad 1\n.section .data.b,\"aw\"\nb: .quad 1\n" + rustc}, apart: "a b"},
 		{name: "named statics", mode: all, sources: []string{fn("main", "lea a(%rip),%rax\nlea b(%rip),%rax\nret") +
 			".section .rodata.a,\"a\"\na: .quad 1\n.section .rodata.b,\"a\"\nb: .quad 1\n" + rustc}, apart: "a b"},
+		{name: "statics named like mapping symbols", mode: all, sources: []string{fn("main", "lea \"$d.a\"(%rip),%rax\nlea \"$d.b\"(%rip),%rax\nret") +
+			".section .rodata.a,\"a\"\n.globl \"$d.a\"\n\"$d.a\": .quad -1\n.section .rodata.b,\"a\"\n.globl \"$d.b\"\n\"$d.b\": .quad -1\n" + rustc}, apart: "$d.a $d.b"},
 		{name: "anonymous constants", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +
 			".section .rodata..Lanon.a,\"a\"\n.Lanon.a: .quad -1\n.section .rodata..Lanon.b,\"a\"\n.Lanon.b: .quad -1\n" + rustc}, same: "a:.rodata..Lanon.a a:.rodata..Lanon.b"},
 		{name: "zeros that may be no values", mode: safe, sources: []string{fn("main", "lea .Lanon.a(%rip),%rax\nlea .Lanon.b(%rip),%rax\nret") +

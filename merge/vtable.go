@@ -32,9 +32,10 @@ func (l *Link) isVtable(o *Object, i uint32) bool {
 	if len(o.ownsSyms[i]) > 0 {
 		all := true
 		for _, k := range o.ownsSyms[i] {
-			switch name := f.SymbolName(k); {
+			sym := f.Symbol(k)
+			switch name := f.NameOf(&sym); {
 			case strings.HasPrefix(name, "vtable."):
-			case isLocalLabel(name), isAnonymous(name):
+			case l.isLocalLabel(&sym, name), isAnonymous(name):
 				all = false
 			default:
 				return false // a static, whose fields the program can read

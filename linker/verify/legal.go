@@ -254,7 +254,13 @@ func traitMethod(name string) bool {
 }
 
 // anonymous lists how the symbols begin that compilers give to what the source does not name.
-var anonymous = []string{"anon.", ".L", "switch.table", "vtable.", "GCC_except_table", "$"}
+var anonymous = []string{"anon.", ".L", "switch.table", "vtable.", "GCC_except_table"}
+
+// marksData reports whether a symbol only says what lies behind it: a mapping symbol ($d), which is local and without
+// a type, on the machines that have them.
+func (v *checker) marksData(s *symbol) bool {
+	return v.arch.machine != elf.EM_X86_64 && strings.HasPrefix(s.name, "$") && s.bind() == elf.STB_LOCAL && s.kind() == elf.STT_NOTYPE
+}
 
 // identity says why a data section's address may matter to the program; "" if the language leaves it none.
 func (v *checker) identity(s *section) string {
@@ -273,8 +279,9 @@ func (v *checker) identity(s *section) string {
 		return ""
 	}
 	for _, i := range s.syms {
-		name := s.obj.symbols[i].name
-		unnamed := false
+		sym := &s.obj.symbols[i]
+		name := sym.name
+		unnamed := v.marksData(sym)
 		for _, p := range anonymous {
 			unnamed = unnamed || strings.HasPrefix(name, p)
 		}
