@@ -37,10 +37,12 @@ type Finish struct {
 	// output tells; nil if none is wanted.
 	record func() *report.Report
 	begun  *report.Unfinished // that report
-	packed bool               // relocations were to be packed
-	err    error              // it could not be begun
-	claim  *verify.Claim      // what the check is to prove, nil if none is asked for
-	inputs *mappings          // what the output was made of
+	// expected guesses the output's size in bytes, once there is a record; 0 unknown.
+	expected uint64
+	packed   bool          // relocations were to be packed
+	err      error         // it could not be begun
+	claim    *verify.Claim // what the check is to prove, nil if none is asked for
+	inputs   *mappings     // what the output was made of
 }
 
 // begin does what needs no output, while the real linker runs.
@@ -50,7 +52,7 @@ func (f *Finish) begin() {
 	}
 	r := f.record()
 	f.packed = slices.Contains(r.Modes.Trims, notePacked)
-	f.begun, f.err = report.Begin(r)
+	f.begun, f.err = report.Begin(r, f.expected)
 }
 
 // finish checks the output against the original inputs, if the config asks for
@@ -108,6 +110,7 @@ func (p *preparation) finishPlan(plan *merge.Plan) *Finish {
 		f.record = func() *report.Report {
 			r := p.record(plan)
 			r.Tally()
+			f.expected = p.outputSize(plan.Link, r)
 			return r
 		}
 	}

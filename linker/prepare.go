@@ -2,7 +2,6 @@ package linker
 
 import (
 	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -348,10 +347,11 @@ func isRustName(name string) bool {
 
 // keepNames matches mangled names against the globs of the config, which
 // are of demangled names; nil without any.
-func keepNames(globs []string) func(string) bool {
-	if len(globs) == 0 {
+func keepNames(patterns []string) func(string) bool {
+	if len(patterns) == 0 {
 		return nil
 	}
+	m := newMatcher(patterns)
 	return func(name string) bool {
 		plain := demangle.Filter(name, demangle.NoParams)
 		// A name without its hash, as people know it.
@@ -359,22 +359,6 @@ func keepNames(globs []string) func(string) bool {
 		if k := strings.LastIndex(plain, "::h"); k >= 0 && len(plain)-k == 19 {
 			short = plain[:k]
 		}
-		for _, g := range globs {
-			for _, n := range []string{name, plain, short} {
-				if globMatch(g, n) {
-					return true
-				}
-			}
-		}
-		return false
+		return m.match(name) || m.match(plain) || m.match(short)
 	}
 }
-
-// globMatch is path.Match with * for any run of characters, : and / too, and
-// [!…] for [^…]. What is no glob matches everything.
-func globMatch(glob, name string) bool {
-	ok, err := path.Match(globSpelling.Replace(glob), strings.ReplaceAll(name, "/", "\x01"))
-	return ok || err != nil
-}
-
-var globSpelling = strings.NewReplacer("/", "\x01", "[!", "[^")

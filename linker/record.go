@@ -99,6 +99,7 @@ func (p *preparation) recordSections(r *report.Report, plan *merge.Plan) {
 			ids = append(ids, merge.SecID(id))
 		}
 	}
+	r.Sections = make([]report.Section, 0, len(ids))
 	for _, id := range ids {
 		o, i := l.Of(id)
 		h := &o.File.Sections[i]
@@ -109,13 +110,19 @@ func (p *preparation) recordSections(r *report.Report, plan *merge.Plan) {
 		if s.Kind == report.KindUnwind {
 			s.Size = o.CommonFrameBytes(i)
 		}
-		for _, k := range o.Symbols(i) {
+		symbols := o.Symbols(i)
+		if len(symbols) > 0 {
+			s.Symbols = make([]report.Symbol, 0, len(symbols))
+		}
+		for _, k := range symbols {
 			sym := o.File.Symbol(k)
 			if name := o.File.NameOf(&sym); name != "" && sym.Type != objfile.STT_FILE && name[0] != '$' && !strings.HasPrefix(name, ".L") {
 				s.Symbols = append(s.Symbols, report.Symbol{Name: name, Offset: sym.Value, Size: sym.Size})
 			}
 		}
-		sort.SliceStable(s.Symbols, func(a, b int) bool { return s.Symbols[a].Offset < s.Symbols[b].Offset })
+		if len(s.Symbols) > 1 {
+			sort.SliceStable(s.Symbols, func(a, b int) bool { return s.Symbols[a].Offset < s.Symbols[b].Offset })
+		}
 		if t := l.ExceptionTable(id); t != merge.NoSec {
 			s.LSDA = l.Section(t).Size
 		}
@@ -157,11 +164,40 @@ func (p *preparation) recordSections(r *report.Report, plan *merge.Plan) {
 					r.Edges.To = append(r.Edges.To, x)
 				}
 			})
-			row := r.Edges.To[from:]
-			sort.Slice(row, func(a, b int) bool { return row[a] < row[b] })
+			slices.Sort(r.Edges.To[from:])
 		}
 		r.Edges.Start[k+1] = uint32(len(r.Edges.To))
 	}
+}
+
+// outputSize guesses how many bytes the output will have.
+func (p *preparation) outputSize(l *merge.Link, r *report.Report) (size uint64) {
+	for k, n := range r.Totals.After {
+		if kind := report.Kind(k); kind != report.KindBSS && kind != report.KindTBSS {
+			size += n
+		}
+	}
+	if p.cl.StripAll {
+		return size
+	}
+	for i := range r.Sections {
+		if s := &r.Sections[i]; s.InOutput() {
+			for k := range s.Symbols {
+				size += uint64(len(s.Symbols[k].Name)) + 24
+			}
+		}
+	}
+	if p.cl.StripDebug {
+		return size
+	}
+	for _, o := range l.Objects {
+		for i := range o.File.Sections {
+			if s := &o.File.Sections[i]; s.Type == objfile.SHT_PROGBITS && s.Flags&(objfile.SHF_ALLOC|objfile.SHF_EXCLUDE) == 0 {
+				size += s.Size
+			}
+		}
+	}
+	return size
 }
 
 // sectionKind says what a section holds, by its type, flags and name.

@@ -198,13 +198,14 @@ var hashComment = regexp.MustCompile(`(?m)(^|\s)#.*$`)
 // class tells section names apart by the patterns that they match.
 func (s *script) class() func(name string) string {
 	var cache sync.Map // by name; several threads ask
+	patterns := globs(s.patterns)
 	return func(name string) string {
 		if c, ok := cache.Load(name); ok {
 			return c.(string)
 		}
 		var b strings.Builder
-		for i, p := range s.patterns {
-			if p != "*" && globMatch(p, name) {
+		for i := range patterns {
+			if s.patterns[i] != "*" && patterns[i].match(name) {
 				fmt.Fprintf(&b, "%d ", i)
 			}
 		}
@@ -223,10 +224,11 @@ func (s *script) class() func(name string) string {
 
 // discards matches what the scripts throw away, and give no other place.
 func (s *script) discards() func(name string) bool {
+	patterns := globs(s.patterns)
 	return remembered(func(name string) bool {
 		gone := false
-		for i, p := range s.patterns {
-			if !globMatch(p, name) {
+		for i := range patterns {
+			if !patterns[i].match(name) {
 				continue
 			}
 			if !s.discard[i] {

@@ -2,7 +2,6 @@ package linker
 
 import (
 	"fmt"
-	"path"
 	"strings"
 )
 
@@ -89,40 +88,6 @@ func scriptWords(s string) (words []string) {
 		}
 	}
 	return words
-}
-
-// matcher matches names against patterns; plain names cost one look-up.
-type matcher struct {
-	plain map[string]bool
-	globs []string
-}
-
-func newMatcher(patterns []string) matcher {
-	m := matcher{plain: map[string]bool{}}
-	for _, p := range patterns {
-		if strings.ContainsAny(p, "*?[") {
-			m.globs = append(m.globs, p)
-		} else {
-			m.plain[p] = true
-		}
-	}
-	return m
-}
-
-func (m *matcher) match(name string) bool {
-	if m.plain[name] {
-		return true
-	}
-	for _, g := range m.globs {
-		if g == "*" {
-			return true
-		}
-		// path.Match gives / a meaning that fnmatch without flags does not.
-		if ok, err := path.Match(strings.ReplaceAll(g, "/", "\x01"), strings.ReplaceAll(name, "/", "\x01")); ok || err != nil {
-			return true // a pattern that can't be read matches all: more is exported
-		}
-	}
-	return false
 }
 
 // exports decides which names leave the output, nil if none do but those

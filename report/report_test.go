@@ -115,29 +115,32 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("unpacked it reads differently: %v", err)
 	}
 
-	// What is begun before the output is there ends as what is written at once.
-	r = sample()
-	var addr []uint64
-	for i := range r.Sections {
-		addr = append(addr, r.Sections[i].Addr)
-		r.Sections[i].Addr = 0
-	}
-	output := r.Output
-	r.Output = Output{}
-	begun, err := Begin(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range r.Sections {
-		r.Sections[i].Addr = addr[i]
-	}
-	r.Output = output
-	var late bytes.Buffer
-	if err := begun.Write(&late); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(late.Bytes(), file) {
-		t.Error("a report that was begun early is another file")
+	// What is begun before the output is there ends as what is written at once,
+	// whatever was expected of the output.
+	for _, expected := range []uint64{0, 1, r.Output.Size, 1 << 40} {
+		r := sample()
+		output := r.Output
+		r.Output = Output{}
+		var addr []uint64
+		for i := range r.Sections {
+			addr = append(addr, r.Sections[i].Addr)
+			r.Sections[i].Addr = 0
+		}
+		begun, err := Begin(r, expected)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range r.Sections {
+			r.Sections[i].Addr = addr[i]
+		}
+		r.Output = output
+		var late bytes.Buffer
+		if err := begun.Write(&late); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(late.Bytes(), file) {
+			t.Errorf("a report that was begun early, for an output of %d bytes, is another file", expected)
+		}
 	}
 }
 
@@ -352,7 +355,7 @@ func TestLimit(t *testing.T) {
 	r.Tally()
 	// Sizes of the output for which the report of each step just fits; its
 	// size is in the report and takes some bytes itself.
-	fits := func(o omission) int { return 10 * (len(pack(encode(r, o))) + 50) }
+	fits := func(o omission) int { return 10 * (len(newVersion(r, o).end(r)) + 50) }
 	for _, c := range []struct {
 		size    int
 		large   bool // of the dropped sections, the large ones remain

@@ -25,7 +25,7 @@ const minLimit = 4 << 10
 // the edges; Report.Omitted tells a reader. (Where Output.Size is 0, unknown,
 // nothing is.)
 func Write(w io.Writer, r *Report) error {
-	u, err := Begin(r)
+	u, err := Begin(r, r.Output.Size)
 	if err != nil {
 		return err
 	}
@@ -35,25 +35,35 @@ func Write(w io.Writer, r *Report) error {
 // Unfinished is a report of which all is written down, in memory, that can be
 // before its output is there.
 type Unfinished struct {
-	r       *Report
-	e       encoder
-	packed  bytes.Buffer
-	packer  *gzip.Writer
-	symbols *symbolIndex
+	r        *Report
+	versions []*version // made ahead, each leaving out more than the one before
+	symbols  *symbolIndex
+}
+
+// version is a report written down but for its tail, with something left out.
+type version struct {
+	omit   omission
+	e      encoder
+	packed bytes.Buffer
+	packer *gzip.Writer
 }
 
 // Begin writes down what does not depend on Output and on the sections'
 // addresses, and refuses what Write would. But for those nothing in r may
-// change from then on.
-func Begin(r *Report) (*Unfinished, error) {
+// change from then on. expected guesses the output's size in bytes, so that
+// what may have to be left out for it is so ahead of time; Write knows better.
+func Begin(r *Report, expected uint64) (*Unfinished, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
-	u := &Unfinished{r: r, e: encodeHead(r, omission{}), symbols: r.indexSymbols()}
-	u.packed.Grow(len(u.e.b)/6 + 1024)
-	u.packer = newPacker(&u.packed)
-	packInto(u.packer, u.e.b)
-	return u, nil
+	u := &Unfinished{r: r, symbols: r.indexSymbols()}
+	for omit := (omission{}); ; {
+		v := newVersion(r, omit)
+		u.versions = append(u.versions, v)
+		if !tooLarge(uint64(v.packed.Len()), expected) || !omit.more() {
+			return u, nil
+		}
+	}
 }
 
 // Finish is the function Finish for the report that u was begun with.
@@ -64,22 +74,42 @@ func (u *Unfinished) Write(w io.Writer) error {
 	if err := u.r.Validate(); err != nil {
 		return err
 	}
-	head := len(u.e.b)
-	u.e.tail(u.r)
-	packInto(u.packer, u.e.b[head:])
-	u.packer.Close()
-	b := u.packed.Bytes()
-	for omit := (omission{}); u.r.Output.Size > 0 && uint64(len(b)) > max(u.r.Output.Size/10, minLimit) && omit.more(); {
-		var smaller bytes.Buffer
-		z := newPacker(&smaller)
-		packInto(z, encode(u.r, omit))
-		z.Close()
-		b = smaller.Bytes()
+	omit := omission{}
+	b := u.versions[0].end(u.r)
+	for k := 1; tooLarge(uint64(len(b)), u.r.Output.Size) && omit.more(); k++ {
+		if k == len(u.versions) {
+			u.versions = append(u.versions, newVersion(u.r, omit))
+		}
+		b = u.versions[k].end(u.r)
 	}
 	if _, err := w.Write(b); err != nil {
 		return fmt.Errorf("report: writing: %w", err)
 	}
 	return nil
+}
+
+// tooLarge reports whether a report of some bytes is more than an output
+// should have beside it; 0 is an output of unknown size.
+func tooLarge(report, output uint64) bool {
+	return output > 0 && report > max(output/10, minLimit)
+}
+
+func newVersion(r *Report, omit omission) *version {
+	v := &version{omit: omit}
+	v.e = encodeHead(omit.apply(r), omit)
+	v.packed.Grow(len(v.e.b)/6 + 1024)
+	v.packer = newPacker(&v.packed)
+	packInto(v.packer, v.e.b)
+	return v
+}
+
+// end adds the tail and returns the file's bytes.
+func (v *version) end(r *Report) []byte {
+	head := len(v.e.b)
+	v.e.tail(v.omit.apply(r))
+	packInto(v.packer, v.e.b[head:])
+	v.packer.Close()
+	return v.packed.Bytes()
 }
 
 // omission says which parts of a report are left out.
@@ -120,6 +150,14 @@ func (o omission) list() []string {
 		list = append(list, OmitEdges)
 	}
 	return list
+}
+
+// apply returns r without the dropped sections that o leaves out.
+func (o omission) apply(r *Report) *Report {
+	if o.dropped == 0 {
+		return r
+	}
+	return withoutDropped(r, o.dropped)
 }
 
 // withoutDropped returns the report with dropped sections of fewer than min
@@ -182,18 +220,9 @@ func packInto(z *gzip.Writer, b []byte) {
 	}
 }
 
-// encode makes the file's JSON. docs/report-schema.md states what each field
-// means; decode is its inverse.
-func encode(r *Report, omit omission) []byte {
-	if omit.dropped > 0 {
-		r = withoutDropped(r, omit.dropped)
-	}
-	e := encodeHead(r, omit)
-	e.tail(r)
-	return e.b
-}
-
-// encodeHead makes all of it but for what tail adds.
+// encodeHead makes the file's JSON but for what tail adds, of a report to which
+// omit was applied. docs/report-schema.md states what each field means; decode is
+// its inverse.
 func encodeHead(r *Report, omit omission) (e encoder) {
 	e.b = append(make([]byte, 0, 128*len(r.Sections)+1<<16), '{')
 	e.text("format", formatName)
