@@ -170,24 +170,30 @@ func (p *preparation) recordSections(r *report.Report, plan *merge.Plan) {
 	}
 }
 
-// outputSize guesses how many bytes the output will have.
+// outputSize guesses how many bytes the output will have: at least what is
+// loaded, the names, and debug information if the link leaves it in.
 func (p *preparation) outputSize(l *merge.Link, r *report.Report) (size uint64) {
+	const (
+		symbol   = 24 // an entry of the symbol table
+		hdrEntry = 8  // of .eh_frame_hdr, for each function
+	)
 	for k, n := range r.Totals.After {
 		if kind := report.Kind(k); kind != report.KindBSS && kind != report.KindTBSS {
 			size += n
 		}
 	}
-	if p.cl.StripAll {
-		return size
-	}
 	for i := range r.Sections {
-		if s := &r.Sections[i]; s.InOutput() {
+		s := &r.Sections[i]
+		if s.FDE > 0 && s.InOutput() {
+			size += hdrEntry
+		}
+		if !p.cl.StripAll && s.Live() { // what folds leaves its names to its leader
 			for k := range s.Symbols {
-				size += uint64(len(s.Symbols[k].Name)) + 24
+				size += uint64(len(s.Symbols[k].Name)) + symbol
 			}
 		}
 	}
-	if p.cl.StripDebug {
+	if p.cl.StripAll || p.cl.StripDebug {
 		return size
 	}
 	for _, o := range l.Objects {

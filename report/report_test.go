@@ -371,6 +371,18 @@ func TestLimit(t *testing.T) {
 	} {
 		r.Output.Size = uint64(c.size)
 		file := mustWrite(t, r)
+		// A wrong guess of the output's size changes nothing.
+		for _, expected := range []uint64{0, 1, uint64(c.size)/2 + 1, uint64(c.size) * 3, 1 << 40} {
+			var b bytes.Buffer
+			if begun, err := Begin(r, expected); err != nil {
+				t.Fatal(err)
+			} else if err := begun.Write(&b); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(b.Bytes(), file) {
+				t.Errorf("output of %d bytes where %d were expected: another report", c.size, expected)
+			}
+		}
 		back, err := Read(bytes.NewReader(file))
 		if err != nil {
 			t.Fatal(err)

@@ -35,9 +35,15 @@ func Write(w io.Writer, r *Report) error {
 // Unfinished is a report of which all is written down, in memory, that can be
 // before its output is there.
 type Unfinished struct {
-	r        *Report
-	versions []*version // made ahead, each leaving out more than the one before
-	symbols  *symbolIndex
+	r       *Report
+	ahead   []ahead // up to the version that is expected to be small enough
+	symbols *symbolIndex
+}
+
+// ahead is what is known of a version ahead of time.
+type ahead struct {
+	least   uint64   // bytes that it has at the least
+	version *version // nil but for the last two: the guess may be somewhat off
 }
 
 // version is a report written down but for its tail, with something left out.
@@ -59,8 +65,12 @@ func Begin(r *Report, expected uint64) (*Unfinished, error) {
 	u := &Unfinished{r: r, symbols: r.indexSymbols()}
 	for omit := (omission{}); ; {
 		v := newVersion(r, omit)
-		u.versions = append(u.versions, v)
-		if !tooLarge(uint64(v.packed.Len()), expected) || !omit.more() {
+		least := uint64(v.packed.Len())
+		u.ahead = append(u.ahead, ahead{least, v})
+		if k := len(u.ahead) - 3; k >= 0 {
+			u.ahead[k].version = nil
+		}
+		if !tooLarge(least, expected+expected/2) || !omit.more() { // a smaller one made in vain costs as much as one made late
 			return u, nil
 		}
 	}
@@ -74,13 +84,24 @@ func (u *Unfinished) Write(w io.Writer) error {
 	if err := u.r.Validate(); err != nil {
 		return err
 	}
+	var b []byte
 	omit := omission{}
-	b := u.versions[0].end(u.r)
-	for k := 1; tooLarge(uint64(len(b)), u.r.Output.Size) && omit.more(); k++ {
-		if k == len(u.versions) {
-			u.versions = append(u.versions, newVersion(u.r, omit))
+	for k := 0; ; k++ {
+		next := omit
+		more := next.more()
+		var known ahead
+		if k < len(u.ahead) {
+			known = u.ahead[k]
 		}
-		b = u.versions[k].end(u.r)
+		if !more || !tooLarge(known.least, u.r.Output.Size) {
+			if known.version == nil {
+				known.version = newVersion(u.r, omit)
+			}
+			if b = known.version.end(u.r); !more || !tooLarge(uint64(len(b)), u.r.Output.Size) {
+				break
+			}
+		}
+		omit = next
 	}
 	if _, err := w.Write(b); err != nil {
 		return fmt.Errorf("report: writing: %w", err)
