@@ -3,6 +3,7 @@ package linker
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -120,6 +121,6 @@ func readRegular(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Close()
-	return os.ReadFile(path)
+	defer f.Close()
+	return io.ReadAll(f)
 }

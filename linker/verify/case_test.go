@@ -176,20 +176,26 @@ func TestCaptured(t *testing.T) {
 	}
 }
 
-// inferFates claims what an output shows: sections at one address were folded into the first of them in link order. It
-// is how the work of another folder, without a claim of its own, is put to the check.
-func inferFates(t testing.TB, c *Claim) int {
+// located reads a link's output and finds where its sections lie in it.
+func located(t testing.TB, c *Claim) (v *checker, data []byte) {
 	t.Helper()
 	data, err := os.ReadFile(c.Output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := begin(c, data)
-	if err != nil {
+	if v, err = begin(c, data); err != nil {
 		t.Fatal(err)
 	}
 	v.seed(nil)
 	v.follow()
+	return v, data
+}
+
+// inferFates claims what an output shows: sections at one address were folded into the first of them in link order. It
+// is how the work of another folder, without a claim of its own, is put to the check.
+func inferFates(t testing.TB, c *Claim) int {
+	t.Helper()
+	v, _ := located(t, c)
 	v.checkArrays()
 	v.follow()
 	first := map[uint64]*section{}

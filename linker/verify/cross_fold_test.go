@@ -7,6 +7,34 @@ import (
 	"testing"
 )
 
+// assembleAll assembles sources, each a name and a text, with a compiler and its flags, and returns the objects' names.
+func assembleAll(t *testing.T, dir string, sources [][2]string, compiler string, flags ...string) (objects []string) {
+	t.Helper()
+	for _, f := range sources {
+		if err := os.WriteFile(filepath.Join(dir, f[0]+".s"), []byte(f[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run(t, dir, compiler, append(flags[:len(flags):len(flags)], "-c", "-o", f[0]+".o", f[0]+".s")...)
+		objects = append(objects, f[0]+".o")
+	}
+	return objects
+}
+
+// mismatches lists what the check finds that says what.
+func mismatches(t *testing.T, c *Claim, what string) (found []string) {
+	t.Helper()
+	res, err := Check(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range res.Mismatches {
+		if strings.Contains(m.What, what) {
+			found = append(found, m.String())
+		}
+	}
+	return found
+}
+
 // TestPairsARM: what makes two functions differ on a machine that keeps addends in instructions and unwind data in
 // .ARM.exidx.
 func TestPairsARM(t *testing.T) {
@@ -38,28 +66,12 @@ func TestPairsARM(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			need(t, "arm-none-eabi-gcc")
 			dir := t.TempDir()
-			var objects []string
-			for _, f := range [][2]string{{"start", start}, {"f", test.f}, {"g", test.g}} {
-				if err := os.WriteFile(filepath.Join(dir, f[0]+".s"), []byte(f[1]), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				run(t, dir, "arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-c", "-o", f[0]+".o", f[0]+".s")
-				objects = append(objects, f[0]+".o")
-			}
+			objects := assembleAll(t, dir, [][2]string{{"start", start}, {"f", test.f}, {"g", test.g}}, "arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb")
 			run(t, dir, "arm-none-eabi-gcc", append([]string{"-nostdlib", "-Wl,-e,begin", "-o", "out"}, objects...)...)
 			c := claimOf(t, dir, "out", objects...)
 			mustAgree(t, c)
 			claimFold(t, c, Folded, "g.o .text.g", "f.o .text.f")
-			res, err := Check(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var found []string
-			for _, m := range res.Mismatches {
-				if strings.Contains(m.What, "is not its leader") {
-					found = append(found, m.String())
-				}
-			}
+			found := mismatches(t, c, "is not its leader")
 			if test.want == "" && len(found) > 0 || test.want != "" && (len(found) != 1 || !strings.Contains(found[0], test.want)) {
 				t.Errorf("want a difference with %q, got %q", test.want, found)
 			}
@@ -84,27 +96,11 @@ func TestHalvesAArch64(t *testing.T) {
 			object := func(name string) string {
 				return rust + ".section .text." + name + ",\"ax\"\n.globl " + name + "\n.type " + name + ",%function\n" + name + ":\n" + test.body + "\n.size " + name + ", .-" + name + "\n"
 			}
-			var objects []string
-			for _, f := range [][2]string{{"start", ".globl _start, shared\n_start: bl f\nbl g\n.data\nshared: .quad 1, 2\n"}, {"f", object("f")}, {"g", object("g")}} {
-				if err := os.WriteFile(filepath.Join(dir, f[0]+".s"), []byte(f[1]), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				run(t, dir, "aarch64-linux-gnu-gcc", "-c", "-o", f[0]+".o", f[0]+".s")
-				objects = append(objects, f[0]+".o")
-			}
+			objects := assembleAll(t, dir, [][2]string{{"start", ".globl _start, shared\n_start: bl f\nbl g\n.data\nshared: .quad 1, 2\n"}, {"f", object("f")}, {"g", object("g")}}, "aarch64-linux-gnu-gcc")
 			run(t, dir, "aarch64-linux-gnu-gcc", append([]string{"-nostdlib", "-static", "-o", "out"}, objects...)...)
 			c := claimOf(t, dir, "out", objects...)
 			claimFold(t, c, Folded, "g.o .text.g", "f.o .text.f")
-			res, err := Check(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var found []string
-			for _, m := range res.Mismatches {
-				if strings.Contains(m.What, "must not be folded") {
-					found = append(found, m.String())
-				}
-			}
+			found := mismatches(t, c, "must not be folded")
 			if test.want == "" && len(found) > 0 || test.want != "" && (len(found) != 1 || !strings.Contains(found[0], test.want)) {
 				t.Errorf("want %q, got %q", test.want, found)
 			}

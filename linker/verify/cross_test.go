@@ -157,16 +157,7 @@ func findLLD(t testing.TB) string {
 // damageCross flips each bit of a function's relocated fields and of its other bytes: each must be seen.
 func damageCross(t *testing.T, c *Claim) {
 	t.Helper()
-	data, err := os.ReadFile(c.Output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := begin(c, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.seed(nil)
-	v.follow()
+	v, data := located(t, c)
 	for _, s := range v.sections {
 		if s.name != ".text.pick" && s.name != ".text.other" && s.name != ".rodata.names" && s.name != ".rodata" {
 			continue
@@ -193,16 +184,7 @@ func damageCross(t *testing.T, c *Claim) {
 // within a function and of addresses counted from gp.
 func damageRelaxed(t *testing.T, c *Claim) {
 	t.Helper()
-	data, err := os.ReadFile(c.Output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := begin(c, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.seed(nil)
-	v.follow()
+	v, data := located(t, c)
 	flipped, unseen := 0, 0
 	for _, s := range v.sections {
 		if s.name != ".text.pick" && s.name != ".text.other" || !s.located {
