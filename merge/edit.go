@@ -94,7 +94,7 @@ func (e *editor) mark(leader SecID) (uint32, error) {
 // the place of.
 func (l *Link) ownName(leader SecID) (uint32, bool) {
 	o, i := l.Of(leader)
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		if k < o.File.FirstGlobal {
 			continue
 		}
@@ -169,7 +169,7 @@ func (e *editor) names() error {
 		if e.p.Fate[id] != FateFolded {
 			continue
 		}
-		for _, k := range e.o.ownsSyms[i] {
+		for _, k := range e.o.Symbols(uint32(i)) {
 			if k < f.FirstGlobal {
 				continue
 			}
@@ -317,7 +317,7 @@ func (e *editor) unread() {
 // definesGlobal reports whether a section defines a name that other objects
 // can see.
 func (e *editor) definesGlobal(section uint32) bool {
-	for _, k := range e.o.ownsSyms[section] {
+	for _, k := range e.o.Symbols(section) {
 		if k >= e.o.File.FirstGlobal {
 			return true
 		}
@@ -357,7 +357,7 @@ func (e *editor) thunks() error {
 		relocs[0].Sym = m
 		e.edit.SetContents(uint32(i), t.Code, relocs)
 		e.edit.SetAlign(uint32(i), t.Align)
-		for _, k := range e.o.ownsSyms[i] {
+		for _, k := range e.o.Symbols(uint32(i)) {
 			s := f.Symbol(k)
 			switch was := s; {
 			case s.Size != 0:

@@ -193,7 +193,7 @@ func hasZeroWord(b []byte, size int) bool {
 func (l *Link) whyNotSymbols(o *Object, i uint32) Reason {
 	f := o.File
 	code := f.Sections[i].Flags&objfile.SHF_EXECINSTR != 0
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		s := f.Symbol(k)
 		name := f.NameOf(&s)
 		if s.Type == objfile.STT_GNU_IFUNC || s.Type == objfile.STT_TLS || s.Bind == objfile.STB_GNU_UNIQUE {

@@ -139,7 +139,7 @@ func (l *Link) labelMapping(buf []byte, o *Object, i uint32) []byte {
 		name string
 	}
 	var marks []mark
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		s := o.File.Symbol(k)
 		if s.Bind != objfile.STB_LOCAL || s.Type != objfile.STT_NOTYPE {
 			continue

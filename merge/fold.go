@@ -101,7 +101,7 @@ func (l *Link) significant(id SecID) bool {
 	if o.significant == nil {
 		return true
 	}
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		if o.significant[k] {
 			return true
 		}

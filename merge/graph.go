@@ -43,8 +43,11 @@ type Object struct {
 	// significant has the symbols that .llvm_addrsig lists, nil if the
 	// object has no such table.
 	significant map[uint32]bool
-	ownsSyms    [][]uint32 // indexed by section index: symbols defined there, section symbols left out
-	targets     []target   // indexed by symbol index: what a reference by it refers to
+	// syms lists the symbols defined in each section, grouped by section,
+	// section symbols left out.
+	syms     []uint32
+	symStart []uint32 // indexed by section index, into syms; one longer than the sections
+	targets  []target // indexed by symbol index: what a reference by it refers to
 	// tied lists what SHF_LINK_ORDER ties to a section; by section index.
 	tied map[uint32][]uint32
 }
@@ -438,7 +441,7 @@ func (l *Link) study(o *Object) {
 	if f.Symtab == 0 {
 		o.leave("no symbol table")
 		o.fdeStart = make([]uint32, len(f.Sections)+1)
-		o.ownsSyms = make([][]uint32, len(f.Sections))
+		o.symStart = make([]uint32, len(f.Sections)+1)
 		return
 	}
 	for i := range f.Sections {
@@ -485,27 +488,29 @@ func (l *Link) study(o *Object) {
 // listSymbols lists the symbols of each section, in one array for all.
 func (o *Object) listSymbols() {
 	f := o.File
-	section := make([]uint32, f.NumSymbols) // that a symbol counts for, 0 for none
-	count := make([]uint32, len(f.Sections))
-	total := 0
+	o.symStart = make([]uint32, len(f.Sections)+1)
 	for i := uint32(1); i < f.NumSymbols; i++ {
-		if s := f.Symbol(i); s.Defined() && s.Type != objfile.STT_SECTION {
-			section[i] = s.Section
-			count[s.Section]++
-			total++
+		if s := f.Symbol(i); ownable(&s) {
+			o.symStart[s.Section]++
 		}
 	}
-	all := make([]uint32, total)
-	o.ownsSyms = make([][]uint32, len(f.Sections))
-	for i, n := range count {
-		o.ownsSyms[i], all = all[:0:n], all[n:]
+	end := uint32(0)
+	for i, n := range o.symStart {
+		end += n
+		o.symStart[i] = end
 	}
-	for i, s := range section {
-		if s != 0 {
-			o.ownsSyms[s] = append(o.ownsSyms[s], uint32(i))
+	// Filled from the back, a section's end becomes its start.
+	o.syms = make([]uint32, end)
+	for i := f.NumSymbols; i > 1; i-- {
+		if s := f.Symbol(i - 1); ownable(&s) {
+			o.symStart[s.Section]--
+			o.syms[o.symStart[s.Section]] = i - 1
 		}
 	}
 }
+
+// ownable reports whether a symbol counts for a section.
+func ownable(s *objfile.Symbol) bool { return s.Defined() && s.Type != objfile.STT_SECTION }
 
 // onlyRust reports whether a .comment section names rustc and nobody else: an
 // object that ld -r made of several has the comments of all.

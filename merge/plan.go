@@ -257,7 +257,7 @@ func (p *Plan) thunk(id SecID) *objfile.Thunk {
 // function, and none says that it is anything else.
 func (l *Link) isFunction(o *Object, i uint32) bool {
 	function := false
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		switch s := o.File.Symbol(k); {
 		case s.Type == objfile.STT_FUNC && s.Value&^l.thumbBit(&s) == 0:
 			function = true
@@ -314,7 +314,7 @@ func (p *Plan) takeLocalNames() {
 			continue
 		}
 		o, i := l.Of(SecID(id))
-		for _, k := range o.ownsSyms[i] {
+		for _, k := range o.Symbols(i) {
 			s := o.File.Symbol(k)
 			if k >= o.File.FirstGlobal || s.Type != objfile.STT_FUNC {
 				continue

@@ -122,7 +122,7 @@ func (l *Link) namedFunctions() [][]namedFunction {
 			if o.File.Sections[i].Flags&objfile.SHF_EXECINSTR == 0 || !l.live[o.Base+SecID(i)] {
 				continue
 			}
-			for _, k := range o.ownsSyms[i] {
+			for _, k := range o.Symbols(uint32(i)) {
 				s := o.File.Symbol(k)
 				if s.Type != objfile.STT_FUNC {
 					continue

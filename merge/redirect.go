@@ -25,7 +25,7 @@ func (l *Link) markSymbol(leader SecID) objfile.Symbol {
 		return s
 	}
 	o, i := l.Of(leader)
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		if f := o.File.Symbol(k); f.Type == objfile.STT_FUNC {
 			s.Type, s.Value = objfile.STT_FUNC, f.Value&1
 		}

@@ -55,7 +55,7 @@ func (l *Link) hasLooseStrings(o *Object, i uint32) bool {
 	if _, grouped := o.groups[i]; grouped || !strings.HasPrefix(s.Name, ".rodata") || l.opt.KeepSection != nil && l.opt.KeepSection(s.Name) {
 		return false
 	}
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		if k >= o.File.FirstGlobal {
 			return false
 		}

@@ -72,7 +72,7 @@ func (o *Object) isSymbolizer(i uint32) (thumb, ok bool) {
 	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS || s.MultiRel {
 		return false, false
 	}
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		sym := o.File.Symbol(k)
 		if sym.Type != objfile.STT_FUNC {
 			continue
@@ -103,7 +103,7 @@ func (x *trimmer) demangler() {
 				continue
 			}
 			functions, own := 0, 0
-			for _, k := range o.ownsSyms[i] {
+			for _, k := range o.Symbols(uint32(i)) {
 				if sym := o.File.Symbol(k); sym.Type == objfile.STT_FUNC {
 					functions++
 					if sym.Value&^x.l.thumbBit(&sym) == 0 && strings.Contains(o.File.NameOf(&sym), "14rustc_demangle") {

@@ -28,7 +28,7 @@ func (l *Link) isLocation(o *Object, i uint32) (objfile.Reloc, bool) {
 		!strings.HasPrefix(s.Name, ".data.rel.ro..Lanon.") && !strings.HasPrefix(s.Name, ".rodata..Lanon."):
 		return none, false
 	}
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		// A name that the program gave is an identity.
 		name := f.SymbolName(k)
 		if l.Arch.Mapping && strings.HasPrefix(name, "$") {

@@ -216,7 +216,7 @@ func (l *Link) panicEntryOf(o *Object, i uint32) (paths []string, alone bool) {
 		return nil, false
 	}
 	alone = !s.MultiRel
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		sym := o.File.Symbol(k)
 		if sym.Type != objfile.STT_FUNC {
 			continue
@@ -252,7 +252,7 @@ func Trap(machine uint16, thumb bool) (code []byte, align uint64) {
 // trap makes a section's function a trap.
 func (x *trimmer) trap(o *Object, i uint32) {
 	thumb := false
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		s := o.File.Symbol(k)
 		thumb = thumb || s.Type == objfile.STT_FUNC && s.Value&1 != 0
 	}
@@ -271,7 +271,7 @@ func (x *trimmer) cutBody(o *Object, i uint32, code []byte, relocs []objfile.Rel
 	f, e, l := o.File, x.edit(o), x.l
 	e.SetContents(i, code, relocs)
 	e.SetAlign(i, align)
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		s := f.Symbol(k)
 		switch {
 		case s.Size != 0:

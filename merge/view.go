@@ -15,7 +15,7 @@ func (l *Link) RootReason(id SecID) string {
 		return ""
 	}
 	o, i := l.Of(id)
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		if k < o.File.FirstGlobal {
 			continue
 		}
@@ -102,7 +102,9 @@ func (l *Link) ExceptionTable(id SecID) SecID {
 
 // Symbols lists the symbols that a section defines, by index, section
 // symbols left out.
-func (o *Object) Symbols(section uint32) []uint32 { return o.ownsSyms[section] }
+func (o *Object) Symbols(section uint32) []uint32 {
+	return o.syms[o.symStart[section]:o.symStart[section+1]]
+}
 
 // Discarded reports whether another object's copy of a section's group was
 // chosen.

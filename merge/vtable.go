@@ -29,9 +29,9 @@ func (l *Link) isVtable(o *Object, i uint32) bool {
 	if align == 0 || align&(align-1) != 0 || align > 1<<29 || size%align != 0 {
 		return false
 	}
-	if len(o.ownsSyms[i]) > 0 {
+	if len(o.Symbols(i)) > 0 {
 		all := true
-		for _, k := range o.ownsSyms[i] {
+		for _, k := range o.Symbols(i) {
 			sym := f.Symbol(k)
 			switch name := f.NameOf(&sym); {
 			case strings.HasPrefix(name, "vtable."):
@@ -132,7 +132,7 @@ func (l *Link) functionName(t target) string {
 		return l.symName[t.sym]
 	}
 	o, i := l.Of(t.sec)
-	for _, k := range o.ownsSyms[i] {
+	for _, k := range o.Symbols(i) {
 		s := o.File.Symbol(k)
 		if s.Type == objfile.STT_FUNC && s.Value&^1 == 0 {
 			return o.File.NameOf(&s)
