@@ -35,14 +35,12 @@ type Finish struct {
 	cfg *Config
 	// record writes down what was done, as a report that lacks what only the
 	// output tells; nil if none is wanted.
-	record func() *report.Report
+	record func() (*report.Unfinished, error)
 	begun  *report.Unfinished // that report
-	// expected guesses the output's size in bytes, once there is a record; 0 unknown.
-	expected uint64
-	packed   bool          // relocations were to be packed
-	err      error         // it could not be begun
-	claim    *verify.Claim // what the check is to prove, nil if none is asked for
-	inputs   *mappings     // what the output was made of
+	packed bool               // relocations were to be packed
+	err    error              // it could not be begun
+	claim  *verify.Claim      // what the check is to prove, nil if none is asked for
+	inputs *mappings          // what the output was made of
 }
 
 // begin does what needs no output, while the real linker runs.
@@ -50,9 +48,7 @@ func (f *Finish) begin() {
 	if f.record == nil || f.begun != nil {
 		return
 	}
-	r := f.record()
-	f.packed = slices.Contains(r.Modes.Trims, notePacked)
-	f.begun, f.err = report.Begin(r, f.expected)
+	f.begun, f.err = f.record()
 }
 
 // finish checks the output against the original inputs, if the config asks for
@@ -87,7 +83,7 @@ func (p *preparation) finishUnchanged(reason string) *Finish {
 	if p.cfg.Report == "off" {
 		return nil
 	}
-	return &Finish{cl: p.cl, cfg: p.cfg, record: func() *report.Report {
+	return &Finish{cl: p.cl, cfg: p.cfg, record: func() (*report.Unfinished, error) {
 		r := p.newReport()
 		paths := p.paths()
 		for i := range p.cl.Inputs {
@@ -98,20 +94,18 @@ func (p *preparation) finishUnchanged(reason string) *Finish {
 			}
 			r.Inputs = append(r.Inputs, report.Input{Path: paths.Shorten(name), Crate: report.FileCrate(name, ""), Fate: report.InputAlone, Reason: reason})
 		}
-		r.Tally()
-		return r
+		return report.Begin(r, report.Rows{}, func(*report.Sums) uint64 { return 0 })
 	}}
 }
 
 // finishPlan is what is left to do of a link in which a plan was carried out.
 func (p *preparation) finishPlan(plan *merge.Plan) *Finish {
-	f := &Finish{cl: p.cl, cfg: p.cfg, inputs: &p.in.mapped}
+	f := &Finish{cl: p.cl, cfg: p.cfg, inputs: &p.in.mapped, packed: slices.Contains(p.trims.notes, notePacked)}
 	if p.cfg.Report != "off" {
-		f.record = func() *report.Report {
-			r := p.record(plan)
-			r.Tally()
-			f.expected = p.outputSize(plan.Link, r)
-			return r
+		f.record = func() (*report.Unfinished, error) {
+			r, d := p.record(plan), newRecorder(p, plan)
+			r.Roots = d.roots()
+			return report.Begin(r, d.rows(), func(s *report.Sums) uint64 { return p.outputSize(plan.Link, s) })
 		}
 	}
 	if p.cfg.Verify {

@@ -1,6 +1,7 @@
 package linker
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -38,7 +39,8 @@ func (p *preparation) newReport() *report.Report {
 	return r
 }
 
-// record writes down what a plan does, in the form of a report.
+// record writes down what a plan does, in the form of a report without its
+// sections.
 func (p *preparation) record(plan *merge.Plan) *report.Report {
 	l := plan.Link
 	paths := p.paths()
@@ -82,116 +84,136 @@ func (p *preparation) record(plan *merge.Plan) *report.Report {
 		}
 	}
 	r.Inputs = append(r.Inputs, alone...)
-	p.recordSections(r, plan)
 	return r
 }
 
-// recordSections lists the allocated sections with their fates, and the
-// references between the live ones.
-func (p *preparation) recordSections(r *report.Report, plan *merge.Plan) {
-	l := plan.Link
-	index := make([]report.SectionIndex, l.Sections()) // by SecID
-	var ids []merge.SecID                              // by SectionIndex
-	for id := range index {
-		index[id] = report.None
-		if plan.Fate[id] != merge.FateNone {
-			index[id] = report.SectionIndex(len(ids))
-			ids = append(ids, merge.SecID(id))
+// recorder gives a report the sections of a link.
+type recorder struct {
+	p    *preparation
+	plan *merge.Plan
+	// ids are the sections with a fate, by SectionIndex; index is the inverse,
+	// by SecID, report.None for the others.
+	ids     []merge.SecID
+	index   []report.SectionIndex
+	symbols []report.Symbol // of the section that was last asked for
+}
+
+func newRecorder(p *preparation, plan *merge.Plan) *recorder {
+	n := 0
+	for _, f := range plan.Fate {
+		if f != merge.FateNone {
+			n++
 		}
 	}
-	r.Sections = make([]report.Section, 0, len(ids))
-	for _, id := range ids {
-		o, i := l.Of(id)
-		h := &o.File.Sections[i]
-		s := report.Section{
-			Input: report.InputIndex(l.ObjectIndex(id)), Index: i, Name: h.Name, Size: h.Size, Align: h.Align,
-			Kind: sectionKind(h), Into: report.None, FDE: o.FrameBytes(i), Class: uint32(plan.Class[id] + 1), Shape: plan.Shape(id),
+	d := &recorder{p: p, plan: plan, ids: make([]merge.SecID, 0, n), index: make([]report.SectionIndex, len(plan.Fate))}
+	for id, f := range plan.Fate {
+		d.index[id] = report.None
+		if f != merge.FateNone {
+			d.index[id] = report.SectionIndex(len(d.ids))
+			d.ids = append(d.ids, merge.SecID(id))
 		}
-		if s.Kind == report.KindUnwind {
-			s.Size = o.CommonFrameBytes(i)
-		}
-		symbols := o.Symbols(i)
-		if len(symbols) > 0 {
-			s.Symbols = make([]report.Symbol, 0, len(symbols))
-		}
-		for _, k := range symbols {
-			sym := o.File.Symbol(k)
-			if name := o.File.NameOf(&sym); name != "" && sym.Type != objfile.STT_FILE && name[0] != '$' && !strings.HasPrefix(name, ".L") {
-				s.Symbols = append(s.Symbols, report.Symbol{Name: name, Offset: sym.Value, Size: sym.Size})
-			}
-		}
-		if len(s.Symbols) > 1 {
-			sort.SliceStable(s.Symbols, func(a, b int) bool { return s.Symbols[a].Offset < s.Symbols[b].Offset })
-		}
-		if t := l.ExceptionTable(id); t != merge.NoSec {
-			s.LSDA = l.Section(t).Size
-		}
-		switch plan.Fate[id] {
-		case merge.FateKept:
-			s.Fate = report.FateKept
-			if why := plan.Reason[id]; why != merge.Eligible {
-				s.Fate, s.Reason = report.FateIneligible, report.Reason(why.String())
-			} else if p.cfg.Fold == "off" {
-				s.Fate, s.Reason = report.FateIneligible, report.ReasonFoldOff
-			}
-		case merge.FateFolded:
-			s.Fate, s.Into = report.FateFolded, index[plan.Leader[id]]
-		case merge.FateThunk:
-			s.Fate, s.Into = report.FateThunk, index[plan.Leader[id]]
-			s.NewSize, s.NewFDE = uint64(len(plan.Thunks[id].Code)), s.FDE
-		case merge.FateDropped:
-			s.Fate, s.Reason = report.FateDropped, report.ReasonUnreached
-			switch {
-			case o.Discarded(i):
-				s.Reason = report.ReasonComdat
-			case h.Flags&objfile.SHF_EXCLUDE != 0:
-				s.Reason = report.ReasonExcluded
-			}
-		}
-		r.Sections = append(r.Sections, s)
 	}
-	r.Edges.Start = make([]uint32, len(ids)+1)
-	seen := make([]int32, len(ids))
-	for k, id := range ids {
-		if plan.Fate[id] != merge.FateDropped {
-			if why := l.RootReason(id); why != "" {
-				r.Roots = append(r.Roots, report.Root{Section: report.SectionIndex(k), Why: why})
+	return d
+}
+
+func (d *recorder) rows() report.Rows {
+	return report.Rows{Len: len(d.ids), Section: d.section, Targets: d.targets}
+}
+
+// roots lists what is alive by itself.
+func (d *recorder) roots() (roots []report.Root) {
+	for k, id := range d.ids {
+		if d.plan.Fate[id] != merge.FateDropped {
+			if why := d.plan.Link.RootReason(id); why != "" {
+				roots = append(roots, report.Root{Section: report.SectionIndex(k), Why: why})
 			}
-			from := len(r.Edges.To)
-			l.Targets(id, func(t merge.SecID) {
-				if x := index[t]; x != report.None && plan.Fate[t] != merge.FateDropped && seen[x] != int32(k)+1 {
-					seen[x] = int32(k) + 1
-					r.Edges.To = append(r.Edges.To, x)
-				}
-			})
-			slices.Sort(r.Edges.To[from:])
 		}
-		r.Edges.Start[k+1] = uint32(len(r.Edges.To))
 	}
+	return roots
+}
+
+// section sets s to an allocated section and what became of it.
+func (d *recorder) section(k report.SectionIndex, s *report.Section) {
+	id, plan, l := d.ids[k], d.plan, d.plan.Link
+	o, i := l.Of(id)
+	h := &o.File.Sections[i]
+	*s = report.Section{
+		Input: report.InputIndex(l.ObjectIndex(id)), Index: i, Name: h.Name, Size: h.Size, Align: h.Align,
+		Kind: sectionKind(h), Into: report.None, FDE: o.FrameBytes(i), Class: uint32(plan.Class[id] + 1), Shape: plan.Shape(id),
+	}
+	if s.Kind == report.KindUnwind {
+		s.Size = o.CommonFrameBytes(i)
+	}
+	if t := l.ExceptionTable(id); t != merge.NoSec {
+		s.LSDA = l.Section(t).Size
+	}
+	s.Symbols = d.symbolsOf(o, i)
+	switch plan.Fate[id] {
+	case merge.FateKept:
+		s.Fate = report.FateKept
+		if why := plan.Reason[id]; why != merge.Eligible {
+			s.Fate, s.Reason = report.FateIneligible, report.Reason(why.String())
+		} else if d.p.cfg.Fold == "off" {
+			s.Fate, s.Reason = report.FateIneligible, report.ReasonFoldOff
+		}
+	case merge.FateFolded:
+		s.Fate, s.Into = report.FateFolded, d.index[plan.Leader[id]]
+	case merge.FateThunk:
+		s.Fate, s.Into = report.FateThunk, d.index[plan.Leader[id]]
+		s.NewSize, s.NewFDE = uint64(len(plan.Thunks[id].Code)), s.FDE
+	case merge.FateDropped:
+		s.Fate, s.Reason = report.FateDropped, report.ReasonUnreached
+		switch {
+		case o.Discarded(i):
+			s.Reason = report.ReasonComdat
+		case h.Flags&objfile.SHF_EXCLUDE != 0:
+			s.Reason = report.ReasonExcluded
+		}
+	}
+}
+
+// symbolsOf lists the symbols of a section, by their offsets.
+func (d *recorder) symbolsOf(o *merge.Object, i uint32) []report.Symbol {
+	list := d.symbols[:0]
+	for _, k := range o.Symbols(i) {
+		sym := o.File.Symbol(k)
+		if name := o.File.NameOf(&sym); name != "" && sym.Type != objfile.STT_FILE && name[0] != '$' && !strings.HasPrefix(name, ".L") {
+			list = append(list, report.Symbol{Name: name, Offset: sym.Value, Size: sym.Size})
+		}
+	}
+	if len(list) > 1 {
+		slices.SortStableFunc(list, func(a, b report.Symbol) int { return cmp.Compare(a.Offset, b.Offset) })
+	}
+	d.symbols = list
+	return list
+}
+
+// targets appends the live sections that a live section refers to.
+func (d *recorder) targets(k report.SectionIndex, to []report.SectionIndex) []report.SectionIndex {
+	id := d.ids[k]
+	if d.plan.Fate[id] == merge.FateDropped {
+		return to
+	}
+	from := len(to)
+	d.plan.Link.Targets(id, func(t merge.SecID) {
+		if x := d.index[t]; x != report.None && d.plan.Fate[t] != merge.FateDropped {
+			to = append(to, x)
+		}
+	})
+	slices.Sort(to[from:])
+	return to[:from+len(slices.Compact(to[from:]))]
 }
 
 // outputSize guesses how many bytes the output will have: at least what is
 // loaded, the names, and debug information if the link leaves it in.
-func (p *preparation) outputSize(l *merge.Link, r *report.Report) (size uint64) {
+func (p *preparation) outputSize(l *merge.Link, sums *report.Sums) (size uint64) {
 	const (
 		symbol   = 24 // an entry of the symbol table
 		hdrEntry = 8  // of .eh_frame_hdr, for each function
 	)
-	for k, n := range r.Totals.After {
-		if kind := report.Kind(k); kind != report.KindBSS && kind != report.KindTBSS {
-			size += n
-		}
-	}
-	for i := range r.Sections {
-		s := &r.Sections[i]
-		if s.FDE > 0 && s.InOutput() {
-			size += hdrEntry
-		}
-		if !p.cl.StripAll && s.Live() { // what folds leaves its names to its leader
-			for k := range s.Symbols {
-				size += uint64(len(s.Symbols[k].Name)) + symbol
-			}
-		}
+	size = sums.After.InFile() + hdrEntry*sums.Framed
+	if !p.cl.StripAll { // what folds leaves its names to its leader
+		size += sums.NameBytes + symbol*sums.Symbols
 	}
 	if p.cl.StripAll || p.cl.StripDebug {
 		return size

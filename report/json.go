@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"unicode/utf8"
 )
@@ -11,11 +12,9 @@ import (
 // formatName is the value of the file's first field.
 const formatName = "leanlink-report"
 
-// column is a column of numbers. Its JSON is read and written here because
+// column is a column of numbers that was read. Its JSON is read here because
 // encoding/json's reflection takes several times as long.
 type column []int64
-
-func (c *column) add(v int64) { *c = append(*c, v) }
 
 // UnmarshalJSON reads an array of whole numbers.
 func (c *column) UnmarshalJSON(b []byte) error {
@@ -68,8 +67,54 @@ func parseInt(b []byte) (int64, bool) {
 	return v, true
 }
 
-// encoder appends the fields of JSON objects, one a line.
-type encoder struct{ b []byte }
+// numbers is a column to be written: the numbers as text, each with a comma
+// before it.
+type numbers []byte
+
+func (c *numbers) add(v int64) {
+	if uint64(v) < 10 {
+		*c = append(*c, ',', byte('0'+v))
+		return
+	}
+	*c = strconv.AppendInt(append(*c, ','), v, 10)
+}
+
+// encoder writes the fields of JSON objects, one a line.
+type encoder struct {
+	b []byte // what is not yet written, and always the last byte
+	w io.Writer
+}
+
+// flush writes what there is.
+func (e *encoder) flush() {
+	if n := len(e.b) - 1; n > 0 {
+		e.write(e.b[:n])
+		e.b = append(e.b[:0], e.b[n])
+	}
+}
+
+func (e *encoder) write(b []byte) {
+	if _, err := e.w.Write(b); err != nil {
+		panic(err) // a buffer, which cannot fail
+	}
+}
+
+// array appends an array of items that have a comma before each.
+func (e *encoder) array(name string, items []byte) {
+	e.key(name)
+	e.b = append(e.b, '[')
+	if len(items) > 0 {
+		if items = items[1:]; len(items) > 1<<12 { // not worth a copy
+			e.flush()
+			e.write(e.b)
+			e.write(items)
+			e.b = e.b[:0]
+		} else {
+			e.b = append(e.b, items...)
+		}
+	}
+	e.b = append(e.b, ']')
+}
 
 func (e *encoder) key(name string) {
 	switch e.b[len(e.b)-1] {
@@ -105,18 +150,6 @@ func (e *encoder) texts(name string, list []string) {
 			e.b = append(e.b, ',')
 		}
 		e.b = appendText(e.b, s)
-	}
-	e.b = append(e.b, ']')
-}
-
-func (e *encoder) column(name string, c column) {
-	e.key(name)
-	e.b = append(e.b, '[')
-	for i, v := range c {
-		if i > 0 {
-			e.b = append(e.b, ',')
-		}
-		e.b = strconv.AppendInt(e.b, v, 10)
 	}
 	e.b = append(e.b, ']')
 }

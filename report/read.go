@@ -118,7 +118,7 @@ type (
 		Name        string
 		Size, Alloc uint64
 		BuildID     string `json:"build_id"`
-		SHA256      string
+		XXH3        string
 		Stripped    bool
 		Mapped      bool
 		Sections    []OutputSection
@@ -138,7 +138,7 @@ type (
 	fileSections struct {
 		Index, Prefix, Suffix, Size, Align, Kind, Fate, Reason, Into, Jump column
 		JumpFDE                                                            column `json:"jump_fde"`
-		FDE, LSDA, Class, Shape, Defined, Addr, Symbols                    column
+		FDE, LSDA, Class, Shape, Addr, Symbols                             column
 	}
 	fileRoot struct {
 		Section SectionIndex
@@ -179,6 +179,7 @@ func decode(b []byte) (*Report, error) {
 	if err := r.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTruncated, err)
 	}
+	r.define()
 	return r, nil
 }
 
@@ -206,7 +207,7 @@ func (d *decoder) report() *Report {
 	m.Keep = d.texts(m.Keep)
 	m.Trims = d.texts(m.Trims)
 	o := &f.Output
-	r.Output = Output{Name: d.text(o.Name), Size: o.Size, Alloc: o.Alloc, BuildID: d.text(o.BuildID), SHA256: d.text(o.SHA256),
+	r.Output = Output{Name: d.text(o.Name), Size: o.Size, Alloc: o.Alloc, BuildID: d.text(o.BuildID), Hash: d.text(o.XXH3),
 		Stripped: o.Stripped, Mapped: o.Mapped, Sections: o.Sections}
 	for i := range o.Sections {
 		o.Sections[i].Name = d.text(o.Sections[i].Name)
@@ -357,7 +358,7 @@ func (d *decoder) sections(r *Report) {
 		n += int(in.Sections)
 	}
 	columns := [...]*column{&f.Index, &f.Prefix, &f.Suffix, &f.Size, &f.Align, &f.Kind, &f.Fate, &f.Reason, &f.Into, &f.Jump, &f.JumpFDE,
-		&f.FDE, &f.LSDA, &f.Class, &f.Shape, &f.Defined, &f.Addr, &f.Symbols}
+		&f.FDE, &f.LSDA, &f.Class, &f.Shape, &f.Addr, &f.Symbols}
 	for _, c := range columns {
 		if len(*c) != n {
 			d.fail("sections: columns of %d and %d entries", n, len(*c))
@@ -407,7 +408,6 @@ func (d *decoder) sections(r *Report) {
 		s.LSDA = uint64(d.within("lsda", f.LSDA[i], math.MaxInt64))
 		s.Class = classes.next(d, f.Class[i])
 		s.Shape = shapes.next(d, f.Shape[i])
-		s.Defined = d.str("defined", f.Defined[i])
 		if count := d.within("symbols", f.Symbols[i], int64(len(symbols))-used); count > 0 {
 			s.Symbols = symbols[used : used+count : used+count]
 			used += count

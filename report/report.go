@@ -1,12 +1,13 @@
 // Package report is the record of one link: what went in, what became of
 // every section, and how big the result is.
 //
-// The linker fills a [Report], calls [Report.Tally] and, once the real linker
-// has run, [Finish]; [Write] stores it beside the output. [Read] gives it
-// back, checked. In memory a report is rows (a [Section] each) that are
-// pleasant to fill and to walk; on disk it is columns, which compress to a
-// fraction of that. docs/report-schema.md describes the file for readers in
-// other languages.
+// The linker begins a [Report] while the real linker runs ([Begin]), a section
+// at a time ([Rows]), completes it with what the output tells
+// ([Unfinished.Finish]) and stores it beside that ([Unfinished.Write]). [Read]
+// gives it back, checked. In memory a report is rows (a [Section] each) that are
+// pleasant to walk; on disk, and while it is being written, it is columns, which
+// take a fraction of that. docs/report-schema.md describes the file for readers
+// in other languages.
 //
 // The package also holds what every view of a size needs: which crate a file
 // or a symbol belongs to ([FileCrate], [Crates]), a label for each byte
@@ -16,7 +17,7 @@ package report
 // Schema is the version of the file format. Fields may be added without a new
 // version, a reader ignores those it does not know; a field that changes its
 // meaning or disappears raises it.
-const Schema = 1
+const Schema = 2
 
 // Suffix ends the file name of a report: gzipped JSON, which `zcat FILE | jq`
 // opens anywhere.
@@ -45,7 +46,7 @@ type Report struct {
 	Roots    []Root    // what is alive without being referenced, by Section
 	Edges    Edges     // references between live sections; may be empty (Edges.Start == nil)
 
-	Totals Totals // set by Tally; checked by Validate
+	Totals Totals // set by Begin and Tally; checked by Validate
 	Output Output // set by Finish
 
 	// Omitted names what Write left out to keep the file within a tenth of the
@@ -211,7 +212,8 @@ type Section struct {
 
 	// Defined is the crate whose source the section comes from, by mangling
 	// (Crates.OfSection); the crate that asked for it is the Input's. Empty
-	// where no name says. Tally fills it in where it is empty.
+	// where no name says. The file does not have it: Read finds it out again,
+	// as Tally does where it is empty.
 	Defined string
 
 	Addr uint64 // address in the output, set by Finish; 0 if unknown
@@ -257,7 +259,7 @@ type Output struct {
 	Size     uint64 // bytes of the file
 	Alloc    uint64 // bytes of all allocated sections that are not NOBITS
 	BuildID  string // hexadecimal; "" if there is none
-	SHA256   string // hexadecimal, of the whole file: tells whether this report is the file's
+	Hash     string // XXH3 of the whole file, 128 bits, hexadecimal: tells whether this report is the file's
 	Stripped bool   // it has no symbol table
 	Mapped   bool   // addresses come from a link map
 	Sections []OutputSection

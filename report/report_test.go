@@ -35,7 +35,7 @@ func sample() *Report {
 			{Path: "target/libjson-0123456789abcdef.rlib", Member: "json.1b-cgu.0.rcgu.o", Crate: "json", Size: 5000},
 		},
 		Roots:  []Root{{0, "entry point"}, {7, "unwind tables"}},
-		Output: Output{Name: "target/release/deps/app", Size: 20000, Alloc: 130, BuildID: "ab12", SHA256: "cd34", Sections: []OutputSection{{Name: ".text", Addr: 0x1000, Size: 130, File: 130, Alloc: true}, {Name: ".bss", Addr: 0xffffffff80000000, Size: 8, Alloc: true}, {Name: ".symtab", Size: 90, File: 90}}},
+		Output: Output{Name: "target/release/deps/app", Size: 20000, Alloc: 130, BuildID: "ab12", Hash: "cd34", Sections: []OutputSection{{Name: ".text", Addr: 0x1000, Size: 130, File: 130, Alloc: true}, {Name: ".bss", Addr: 0xffffffff80000000, Size: 8, Alloc: true}, {Name: ".symtab", Size: 90, File: 90}}},
 		Sections: []Section{
 			0: {Input: 0, Index: 3, Name: ".text.main", Size: 40, Align: 16, Kind: KindCode, Symbols: []Symbol{{"main", 0, 40}}, Fate: FateIneligible, Reason: ReasonExported, FDE: 24, LSDA: 12, Addr: 0x1000},
 			1: {Input: 0, Index: 5, Name: ".text._ZN3app3run" + testHash, Size: 60, Align: 16, Kind: KindCode, Symbols: []Symbol{{"_ZN3app3run" + testHash, 0, 60}}, FDE: 32, Class: 90, Shape: 7, Addr: 0x1030},
@@ -82,8 +82,8 @@ func unpack(tb testing.TB, b []byte) []byte {
 
 func pack(text []byte) []byte {
 	var b bytes.Buffer
-	z := newPacker(&b)
-	packInto(z, text)
+	z := newPacker(&b, 6)
+	z.Write(text)
 	z.Close()
 	return b.Bytes()
 }
@@ -121,17 +121,15 @@ func TestRoundTrip(t *testing.T) {
 		r := sample()
 		output := r.Output
 		r.Output = Output{}
-		var addr []uint64
 		for i := range r.Sections {
-			addr = append(addr, r.Sections[i].Addr)
 			r.Sections[i].Addr = 0
 		}
-		begun, err := Begin(r, expected)
+		begun, err := Begin(r, r.Rows(), func(*Sums) uint64 { return expected })
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range r.Sections {
-			r.Sections[i].Addr = addr[i]
+		for i, s := range sample().Sections {
+			begun.addr[i] = s.Addr
 		}
 		r.Output = output
 		var late bytes.Buffer
@@ -268,8 +266,9 @@ func TestReadErrors(t *testing.T) {
 		{"other JSON", pack([]byte(`{"a":1}`)), ErrNotReport, "not a leanlink report"},
 		{"JSON that is no object", pack([]byte(`[1]`)), ErrNotReport, "not a leanlink report"},
 		{"no JSON", pack([]byte(`{"format":`)), ErrTruncated, "truncated or damaged report: unexpected end of JSON input at byte 10"},
-		{"a later schema", edit(`"schema":1`, `"schema":2`), ErrSchema, "report of another schema version: it has version 2, this program reads version 1"},
-		{"a later schema with other types", pack([]byte(`{"format":"leanlink-report","schema":7,"tool":[1]}`)), ErrSchema, "report of another schema version: it has version 7, this program reads version 1"},
+		{"a later schema", edit(`"schema":2`, `"schema":3`), ErrSchema, "report of another schema version: it has version 3, this program reads version 2"},
+		{"an earlier schema", edit(`"schema":2`, `"schema":1`), ErrSchema, "report of another schema version: it has version 1, this program reads version 2"},
+		{"a later schema with other types", pack([]byte(`{"format":"leanlink-report","schema":7,"tool":[1]}`)), ErrSchema, "report of another schema version: it has version 7, this program reads version 2"},
 		{"a text for a column", edit(`"size":[40`, `"size":["x"`), ErrTruncated, `truncated or damaged report: a column has something else than a whole number: "\"x\",60,12,8,60,60,8,"`},
 		{"a fraction in a column", edit(`"size":[40`, `"size":[40.5`), ErrTruncated, `truncated or damaged report: a column has something else than a whole number: ".5,60,12,8,60,60,8,2"`},
 		{"a short column", edit(`"size":[40,`, `"size":[`), ErrTruncated, "truncated or damaged report: sections: columns of 10 and 9 entries"},
@@ -305,7 +304,7 @@ func TestReadBomb(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	// A long string that is part of many names is the other way.
-	text := `{"format":"leanlink-report","schema":1,"strings":["","` + strings.Repeat("a", 1<<12) + `"],"names":{"text":[0,1` + strings.Repeat(",0", 600) + `],"tail":[0,2` + strings.Repeat(",2", 600) +
+	text := `{"format":"leanlink-report","schema":2,"strings":["","` + strings.Repeat("a", 1<<12) + `"],"names":{"text":[0,1` + strings.Repeat(",0", 600) + `],"tail":[0,2` + strings.Repeat(",2", 600) +
 		`],"number":[1` + strings.Repeat(",1", 600) + `]}}`
 	_, err = Read(strings.NewReader(text))
 	if want := "truncated or damaged report: names: more than 1048576 bytes"; fmt.Sprint(err) != want {
@@ -355,7 +354,21 @@ func TestLimit(t *testing.T) {
 	r.Tally()
 	// Sizes of the output for which the report of each step just fits; its
 	// size is in the report and takes some bytes itself.
-	fits := func(o omission) int { return 10 * (len(newVersion(r, o).end(r)) + 50) }
+	fits := func(o omission) int {
+		u, err := Begin(r, r.Rows(), func(*Sums) uint64 { return 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := u.columns(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := u.newVersion(o, c, 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return 10 * (len(v.end(u)) + 50)
+	}
 	for _, c := range []struct {
 		size    int
 		large   bool // of the dropped sections, the large ones remain
@@ -374,7 +387,7 @@ func TestLimit(t *testing.T) {
 		// A wrong guess of the output's size changes nothing.
 		for _, expected := range []uint64{0, 1, uint64(c.size)/2 + 1, uint64(c.size) * 3, 1 << 40} {
 			var b bytes.Buffer
-			if begun, err := Begin(r, expected); err != nil {
+			if begun, err := Begin(r, r.Rows(), func(*Sums) uint64 { return expected }); err != nil {
 				t.Fatal(err)
 			} else if err := begun.Write(&b); err != nil {
 				t.Fatal(err)
@@ -448,7 +461,7 @@ func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("disk ful
 func TestText(t *testing.T) {
 	for _, s := range []string{"", "plain", `quo"te\`, "ünï", "<&>", "\x00", "\x00a", "\xff", "a\xffü", "\u2028", "new\nline", "\x7f"} {
 		j := appendText(nil, s)
-		text := `{"format":"leanlink-report","schema":1,"tool":` + string(j) + "}"
+		text := `{"format":"leanlink-report","schema":2,"tool":` + string(j) + "}"
 		r, err := Read(strings.NewReader(text))
 		if err != nil {
 			t.Fatalf("%q as %s: %v", s, j, err)
@@ -457,7 +470,7 @@ func TestText(t *testing.T) {
 			t.Errorf("%q became %s and then %q", s, j, r.Tool)
 		}
 	}
-	if _, err := Read(strings.NewReader(`{"format":"leanlink-report","schema":1,"tool":"\u0000\u0100"}`)); fmt.Sprint(err) != "truncated or damaged report: a string of bytes has a character that is none: 'Ā'" {
+	if _, err := Read(strings.NewReader(`{"format":"leanlink-report","schema":2,"tool":"\u0000\u0100"}`)); fmt.Sprint(err) != "truncated or damaged report: a string of bytes has a character that is none: 'Ā'" {
 		t.Error(err)
 	}
 }
@@ -467,8 +480,8 @@ func FuzzRead(f *testing.F) {
 	text := unpack(f, file)
 	f.Add(file)
 	f.Add(text)
-	f.Add([]byte(`{"format":"leanlink-report","schema":1,"inputs":[{"fate":"alone","sections":4294967295}]}`))
-	f.Add([]byte(`{"format":"leanlink-report","schema":1,"sections":null,"edges":{}}`))
+	f.Add([]byte(`{"format":"leanlink-report","schema":2,"inputs":[{"fate":"alone","sections":4294967295}]}`))
+	f.Add([]byte(`{"format":"leanlink-report","schema":2,"sections":null,"edges":{}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Read(bytes.NewReader(data))
 		if err != nil {

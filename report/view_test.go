@@ -67,7 +67,7 @@ func viewSample() *Sizes {
 			15: code(3, 2, unwrap, 20, 0x13c0),
 		},
 		Roots: []Root{{0, "entry point"}},
-		Output: Output{Name: "target/release/deps/app", Size: 2400, Alloc: 1264, SHA256: "cd34", Sections: []OutputSection{
+		Output: Output{Name: "target/release/deps/app", Size: 2400, Alloc: 1264, Hash: "cd34", Sections: []OutputSection{
 			{Name: ".rodata", Addr: 0x2000, Size: 160, File: 160, Alloc: true}, {Name: ".eh_frame", Addr: 0x20a0, Size: 264, File: 264, Alloc: true},
 			{Name: ".text", Addr: 0x1000, Size: 840, File: 840, Alloc: true}, {Name: ".bss", Addr: 0x3000, Size: 8, Alloc: true},
 			{Name: ".symtab", Size: 360, File: 360}, {Name: ".strtab", Size: 300, File: 300}, {Name: ".debug_info", Size: 100, File: 100}}},

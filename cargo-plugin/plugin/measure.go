@@ -268,7 +268,7 @@ func (s *session) remember(p *project, subjects []*subject, results []*measureme
 // hash tells whether a program is still the same; "" if that is unknown.
 func (sub *subject) hash() string {
 	if r := sub.sizes.Report; r != nil {
-		return r.Output.SHA256
+		return r.Output.Hash
 	}
 	return ""
 }

@@ -1,0 +1,176 @@
+package report
+
+import (
+	"encoding/hex"
+
+	"github.com/zeebo/xxh3"
+)
+
+// stringTable numbers strings in the order in which they turn up. It is a hash
+// table with open addressing, of half the size that a map would have.
+type stringTable struct {
+	strings []string
+	hashes  []uint32 // of strings
+	slots   []uint32 // number + 1, 0 for none; a power of two, at least twice as many as strings
+}
+
+// find returns the number of a string, or else its hash and the slot where it
+// would be.
+func (t *stringTable) find(s string) (n, hash uint32, slot int, ok bool) {
+	hash = uint32(xxh3.HashString(s))
+	mask := len(t.slots) - 1
+	for slot = int(hash) & mask; t.slots[slot] != 0; slot = (slot + 1) & mask {
+		if n = t.slots[slot] - 1; t.hashes[n] == hash && t.strings[n] == s {
+			return n, hash, slot, true
+		}
+	}
+	return 0, hash, slot, false
+}
+
+// add returns the number of a string, a new one if it has none.
+func (t *stringTable) add(s string) (n uint32, isNew bool) {
+	if 2*len(t.strings) >= len(t.slots) {
+		t.grow()
+	}
+	n, hash, slot, ok := t.find(s)
+	if ok {
+		return n, false
+	}
+	n = uint32(len(t.strings))
+	t.strings, t.hashes = append(t.strings, s), append(t.hashes, hash)
+	t.slots[slot] = n + 1
+	return n, true
+}
+
+func (t *stringTable) grow() {
+	t.slots = make([]uint32, max(2*len(t.slots), 1<<10))
+	mask := len(t.slots) - 1
+	for n, hash := range t.hashes {
+		slot := int(hash) & mask
+		for t.slots[slot] != 0 {
+			slot = (slot + 1) & mask
+		}
+		t.slots[slot] = uint32(n) + 1
+	}
+}
+
+// cutName splits a section's name into the part that many sections share and
+// the part that is its own, most often a symbol: ".text." and "_ZN…",
+// ".rodata.." and "Lanon.…". The second part may be empty.
+func cutName(name string) (prefix, suffix string) {
+	for i := 1; i < len(name)-1; i++ {
+		if name[i] != '.' {
+			continue
+		}
+		if c := name[i+1]; c == '_' || c == 'L' || c == 'a' || c >= '0' && c <= '9' {
+			return name[:i+1], name[i+1:]
+		}
+	}
+	return name, ""
+}
+
+// nameTable numbers the names of sections and symbols. A name is a string of
+// its own and a tail, because tails are what differs between names: a Rust
+// hash (legacy mangling), which would be two thirds of the file if compressed
+// together with the rest, or a number.
+type nameTable struct {
+	names   stringTable
+	strings stringTable
+	text    []byte  // strings as JSON, each with a comma before it
+	base    numbers // by name: number of its string, as difference from the name before
+	tail    numbers // by name: one of the tail constants
+	number  numbers // the numbers of the names with tailNumber, as differences
+	hashes  []byte  // the hashes of the names with tailHash, 8 bytes each
+
+	unhashed bool // hashes are left out of the names being added
+
+	lastBase, lastNumber int64
+}
+
+// noHash ends a name whose hash was left out.
+const noHash = "17h0000000000000000E"
+
+// What follows a name's string.
+const (
+	tailNone   = iota
+	tailHash   // "17h", the next of hashes as 16 digits, "E"
+	tailNumber // a decimal number without leading zeros
+)
+
+func newNameTable() *nameTable {
+	t := &nameTable{}
+	t.add("")
+	return t
+}
+
+// add numbers a name; the empty one is 0.
+func (t *nameTable) add(s string) int64 {
+	if t.unhashed {
+		if base, _, ok := cutLegacyHash(s); ok {
+			s = base + noHash
+		}
+	}
+	i, isNew := t.names.add(s)
+	if !isNew {
+		return int64(i)
+	}
+	base, hash, ok := cutLegacyHash(s)
+	switch {
+	case ok:
+		t.tail.add(tailHash)
+		t.hashes, _ = hex.AppendDecode(t.hashes, []byte(hash)) // cutLegacyHash saw that it is hexadecimal
+	default:
+		var n int64
+		if base, n, ok = cutNumber(s); ok {
+			t.tail.add(tailNumber)
+			t.number.add(n - t.lastNumber)
+			t.lastNumber = n
+		} else {
+			base = s
+			t.tail.add(tailNone)
+		}
+	}
+	b := t.string(base)
+	t.base.add(b - t.lastBase)
+	t.lastBase = b
+	return int64(i)
+}
+
+// string numbers a string; the empty one is 0.
+func (t *nameTable) string(s string) int64 {
+	i, isNew := t.strings.add(s)
+	if isNew {
+		t.text = appendText(append(t.text, ','), s)
+	}
+	return int64(i)
+}
+
+// cutNumber cuts a decimal number of at most nine digits off the end of s.
+func cutNumber(s string) (before string, n int64, ok bool) {
+	i := len(s)
+	for i > 0 && len(s)-i < 9 && s[i-1] >= '0' && s[i-1] <= '9' {
+		i--
+	}
+	for i < len(s) && s[i] == '0' {
+		i++
+	}
+	for _, c := range s[i:] {
+		n = n*10 + int64(c-'0')
+	}
+	return s[:i], n, i < len(s)
+}
+
+// lookUp returns the number of a name, if it has one.
+func (t *stringTable) lookUp(name []byte) (uint32, bool) {
+	if len(t.slots) == 0 {
+		return 0, false
+	}
+	hash := uint32(xxh3.Hash(name))
+	mask := len(t.slots) - 1
+	for slot := int(hash) & mask; t.slots[slot] != 0; slot = (slot + 1) & mask {
+		if n := t.slots[slot] - 1; t.hashes[n] == hash && t.strings[n] == string(name) {
+			return n, true
+		}
+	}
+	return 0, false
+}
