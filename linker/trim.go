@@ -244,7 +244,8 @@ const dtRelr elf.DynTag = 36
 // verifyCuts are the names that the check has for cuts; indexed by merge.Cut.
 var verifyCuts = [...]verify.CutKind{merge.CutNone: verify.CutNone, merge.CutTrap: verify.CutTrap, merge.CutLocation: verify.CutLocation,
 	merge.CutReturn: verify.CutReturn, merge.CutFrames: verify.CutFrames, merge.CutRows: verify.CutRows,
-	merge.CutOperands: verify.CutOperands, merge.CutMessage: verify.CutMessage, merge.CutHandOn: verify.CutHandOn}
+	merge.CutOperands: verify.CutOperands, merge.CutMessage: verify.CutMessage, merge.CutHandOn: verify.CutHandOn,
+	merge.CutEnds: verify.CutEnds}
 
 // verifyCut is the name that the check has for a cut.
 func verifyCut(c merge.Cut) verify.CutKind {

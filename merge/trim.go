@@ -49,6 +49,7 @@ const (
 	CutOperands     // addresses that are loaded for nothing
 	CutMessage      // the function hands on an empty message
 	CutHandOn       // the function's body is a jump to one that does
+	CutEnds         // ways that lead to nothing but a trap are traps, or gone
 
 	// CutAligned is added to what else was cut: the alignment is less.
 	CutAligned Cut = 1 << 7
@@ -118,6 +119,9 @@ func (l *Link) Trim(t Trim) (*Trimmed, error) {
 	}
 	if t.Symbolizer {
 		x.backtraces()
+	}
+	if t.Trap {
+		x.deadEnds(t.Frames)
 	}
 	x.operands()
 	if t.Align {

@@ -28,6 +28,7 @@ const (
 	CutOperands         // code that no longer loads some addresses
 	CutMessage          // the function that panics with messages go through, with an empty one
 	CutHandOn           // a function that only hands its Location on to that one
+	CutEnds             // code whose ways to nothing but a trap are traps, or gone
 
 	CutAligned CutKind = 1 << 7 // besides: a function that may lie anywhere
 )
@@ -37,6 +38,8 @@ func (c CutKind) body() bool { return c == CutTrap || c == CutReturn || c == Cut
 
 // proveCuts compares each trimmed object with its original.
 func (v *checker) proveCuts() error {
+	originals := make([]*object, len(v.claim.Objects))
+	v.originals = map[*section]*section{}
 	for i := range v.claim.Objects {
 		in := &v.claim.Objects[i]
 		if in.Untrimmed == nil {
@@ -49,7 +52,17 @@ func (v *checker) proveCuts() error {
 		if err != nil {
 			return err
 		}
-		v.proveCut(was, v.objects[i], in.Cuts)
+		originals[i] = was
+		for k, s := range v.objects[i].sections {
+			if k < len(was.sections) {
+				v.originals[s] = was.sections[k]
+			}
+		}
+	}
+	for i, was := range originals {
+		if was != nil {
+			v.proveCut(was, v.objects[i], v.claim.Objects[i].Cuts)
+		}
 	}
 	return nil
 }
@@ -78,6 +91,9 @@ func (v *checker) proveCut(was, is *object, cuts []CutKind) {
 				continue // a mapping symbol of what is gone
 			}
 			x.value, x.size, y.value, y.size = 0, 0, 0, 0
+		}
+		if k == CutEnds && v.shortenedSymbol(&x, &y, was.sections[x.shndx], is.sections[x.shndx]) {
+			continue
 		}
 		if x != y {
 			v.fail(whole, -1, "the trim changed the symbol %s", was.symbols[i].name)
@@ -143,6 +159,8 @@ func (v *checker) unlikeCut(was, is *section, kind CutKind, cut func(uint32) Cut
 		return v.unlikeMessage(was, is)
 	case CutHandOn:
 		return v.unlikeHandOn(was, is)
+	case CutEnds:
+		return v.unlikeEnds(was, is)
 	}
 	return fmt.Sprintf("a cut of a kind that is not known: %d", kind)
 }

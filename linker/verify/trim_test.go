@@ -31,10 +31,15 @@ func cutObject(t *testing.T, source string) []byte {
 	return b
 }
 
-// proveOne checks one trimmed object; cuts are by section name.
+// proveOne checks one trimmed object of x86-64; cuts are by section name.
 func proveOne(t *testing.T, was, is []byte, cuts map[string]CutKind) []string {
 	t.Helper()
-	v := &checker{arch: x8664, res: &Result{}, out: &output{word: 8}}
+	return proveOneOf(t, x8664, 8, was, is, cuts)
+}
+
+func proveOneOf(t *testing.T, arch *arch, word uint64, was, is []byte, cuts map[string]CutKind) []string {
+	t.Helper()
+	v := &checker{arch: arch, res: &Result{}, out: &output{word: word}}
 	in := &Object{Name: "a.o", Data: is, Untrimmed: was}
 	o, err := readObject(in, 0, v.arch)
 	if err != nil {

@@ -1,0 +1,400 @@
+package verify
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+)
+
+// Dead ends: code from which every way leads to a trap, and does nothing on it that could be seen, may be a trap itself;
+// what is left at the end of the section may be gone. The code that was and the code that is are walked side by side,
+// from wherever something enters: they must be the same, up to a trap in the place of such code.
+
+// stride is what an instruction does to the flow of control.
+type stride uint8
+
+const (
+	strideBad   stride = iota // not known: nothing is proved of what leads there
+	strideQuiet               // on, after a change of registers and of the function's own stack
+	strideLoud                // on
+	strideJump                // to another place of the function
+	strideFork                // there, or on
+	strideTable               // to a place that a table names
+	strideCall                // to another function, and on
+	strideLeave               // out of the function
+)
+
+// strideAt is one instruction. Its constant is at [from, from+n) of the section; with a table, that is the table.
+type strideAt struct {
+	kind     stride
+	size     uint64
+	to       uint64
+	from, n  uint64
+	each     uint64 // the size of a table's entry
+	prefix   int    // how many instructions behind it depend on a condition
+	external bool   // a relocation says where it goes
+}
+
+// strider reads the instruction at a place, by machine; entry is where an entry of a table leads. trap is what may be in
+// the place of any instruction.
+type strider struct {
+	at    func(s *section, off uint64) strideAt
+	entry func(s *section, at *strideAt, off uint64) uint64
+	data  func(s *section, off uint64) uint64 // up to where data lies at a place, 0 if code does
+	form  func(branch []byte) uint32          // what of a branch does not say where it leads
+	trap  string
+}
+
+var striders = map[elf.Machine]*strider{
+	elf.EM_ARM: {at: thumbStride, entry: thumbEntry, data: thumbData, form: thumbBranchForm, trap: "\xfe\xde"},
+}
+
+// unlikeEnds says what makes code other than the original but for dead ends; "" if nothing.
+func (v *checker) unlikeEnds(was, is *section) string {
+	m := striders[v.arch.machine]
+	switch {
+	case m == nil:
+		return "the code of this machine is not known so well"
+	case !was.code() || was.align != is.align || is.size > was.size || was.typ != uint32(elf.SHT_PROGBITS):
+		return "should be code, and no more than there was"
+	}
+	functions := 0
+	for _, k := range was.syms {
+		if y := &was.obj.symbols[k]; y.kind() == elf.STT_FUNC {
+			functions++
+			if y.value&v.arch.codeMask != 0 {
+				return "has a function behind its start: " + y.name
+			}
+		}
+	}
+	if functions == 0 {
+		return "a dead end in no function"
+	}
+	w := &sideBySide{v: v, m: m, was: was, is: is, same: make([]bool, is.size), begins: make([]bool, is.size), depends: make([]bool, is.size), todo: []uint64{0}}
+	w.todo = append(w.todo, v.enteredAt(is)...)
+	for len(w.todo) > 0 {
+		at := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
+		if what := w.step(at, 0); what != "" {
+			return fmt.Sprintf("0x%x: %s", at, what)
+		}
+	}
+	return w.rest()
+}
+
+// sideBySide is the state of one comparison.
+type sideBySide struct {
+	v       *checker
+	m       *strider
+	was, is *section
+	same    []bool // by place: it must be as it was
+	begins  []bool // by place: an instruction begins there
+	depends []bool // by place: that depends on a condition that another names
+	todo    []uint64
+}
+
+// step compares the instruction at a place; depends is how many instructions, this one included, depend on a condition
+// that one before them names.
+func (w *sideBySide) step(at uint64, depends int) string {
+	switch {
+	case at == w.was.size && at == w.is.size:
+		return "" // behind a call that does not come back, say
+	case at >= w.is.size:
+		return "goes on behind the end"
+	case w.begins[at] && w.depends[at] == (depends > 0):
+		return ""
+	case w.begins[at]:
+		return "is entered amid what depends on a condition"
+	}
+	w.begins[at], w.depends[at] = true, depends > 0
+	if depends == 0 && w.trap(at) && !w.m.trapAt(w.was, at) {
+		return w.v.notDoomed(w.m, w.was, w.is, at)
+	}
+	s := w.m.at(w.was, at)
+	if s.kind == strideBad {
+		return "is not understood"
+	}
+	if at+s.size > w.is.size {
+		return "goes on behind the end"
+	}
+	for k := range s.size {
+		if w.same[at+k] {
+			return "is read in two ways"
+		}
+		w.same[at+k] = true
+	}
+	if what := w.unlike(at, at+s.size); what == "" {
+		if s.kind == strideJump || s.kind == strideFork {
+			w.todo = append(w.todo, s.to)
+		}
+	} else if !w.shortened(at, &s) {
+		return what
+	} else if what := w.v.notDoomed(w.m, w.was, w.is, s.to); what != "" {
+		return what
+	}
+	if what := w.constant(&s); what != "" {
+		return what
+	}
+	behind := at + s.size
+	switch {
+	case depends > 1 || s.prefix > 0:
+		return w.step(behind, max(depends-1, s.prefix))
+	case (s.kind == strideCall || s.kind == strideQuiet) && w.m.data(w.was, behind) > behind:
+		// A call before it does not come back, or reads what is behind it.
+		until := min(w.m.data(w.was, behind), w.is.size)
+		for k := behind; k < until; k++ {
+			w.same[k] = true
+		}
+		if behind < until {
+			return w.unlike(behind, until)
+		}
+	case depends == 1, s.kind == strideQuiet, s.kind == strideLoud, s.kind == strideFork, s.kind == strideCall:
+		w.todo = append(w.todo, behind)
+	}
+	return ""
+}
+
+// shortened says that a jump or branch differs in where it leads alone, and that this is a trap now.
+func (w *sideBySide) shortened(at uint64, s *strideAt) bool {
+	if s.kind != strideJump && s.kind != strideFork || len(relocsWithin(w.was, at, at+s.size)) > 0 {
+		return false
+	}
+	t := w.m.at(w.is, at)
+	x, y := window(w.was.data, int64(at), s.size), window(w.is.data, int64(at), s.size)
+	return t.kind == s.kind && t.size == s.size && w.m.form(x) == w.m.form(y) && w.trap(t.to)
+}
+
+// constant compares what an instruction reads amid the code.
+func (w *sideBySide) constant(s *strideAt) string {
+	if s.n == 0 {
+		return ""
+	}
+	if s.from+s.n > w.is.size {
+		return "reads a constant behind the end"
+	}
+	for k := range s.n {
+		w.same[s.from+k] = true
+	}
+	if s.kind == strideTable {
+		return w.table(s)
+	}
+	if what := w.unlike(s.from, s.from+s.n); what != "" {
+		return "reads what " + what
+	}
+	return ""
+}
+
+// table compares the entries of a table: each leads where it led, or to a trap in that place's stead.
+func (w *sideBySide) table(s *strideAt) string {
+	if len(relocsWithin(w.was, s.from, s.from+s.n)) > 0 {
+		return "jumps by a table with relocations"
+	}
+	for off := s.from; off < s.from+s.n; off += s.each {
+		was, is := w.m.entry(w.was, s, off), w.m.entry(w.is, s, off)
+		if was == is {
+			if off+s.each == s.from+s.n && s.each == 1 && (was < s.from+s.n || was >= w.was.size) {
+				continue // fills the table up
+			}
+			w.todo = append(w.todo, is)
+			continue
+		}
+		if !w.trap(is) {
+			return fmt.Sprintf("jumps by a table to 0x%x instead of 0x%x", is, was)
+		}
+		if what := w.v.notDoomed(w.m, w.was, w.is, was); what != "" {
+			return what
+		}
+	}
+	return ""
+}
+
+// trap says that a trap is at a place now.
+func (w *sideBySide) trap(at uint64) bool { return w.m.trapAt(w.is, at) }
+
+func (m *strider) trapAt(s *section, at uint64) bool {
+	return string(slice(s.data, at, uint64(len(m.trap)))) == m.trap
+}
+
+// unlike says how the bytes and relocations from lo up to hi differ from the original's.
+func (w *sideBySide) unlike(lo, hi uint64) string {
+	x, y := window(w.was.data, int64(lo), hi-lo), window(w.is.data, int64(lo), hi-lo)
+	if !bytes.Equal(x, y) {
+		return fmt.Sprintf("is %x, was %x", y, x)
+	}
+	a, b := relocsWithin(w.was, lo, hi), relocsWithin(w.is, lo, hi)
+	if len(a) != len(b) {
+		return "lost a relocation"
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return "has another relocation"
+		}
+	}
+	return ""
+}
+
+// rest says what else differs than code that nothing reaches any more, which may be traps, and constants that nothing
+// reads, which may be zero.
+func (w *sideBySide) rest() string {
+	n := uint64(len(w.m.trap))
+	for at := uint64(0); at < w.is.size; at++ {
+		if w.same[at] || w.is.data[at] == w.was.data[at] || w.is.data[at] == 0 {
+			continue
+		}
+		if even := at &^ (n - 1); string(slice(w.is.data, even, n)) == w.m.trap {
+			continue
+		}
+		return fmt.Sprintf("0x%x: is %02x, which is no trap", at, w.is.data[at])
+	}
+	k := 0
+	for _, r := range w.is.relocs {
+		for k < len(w.was.relocs) && w.was.relocs[k] != r {
+			k++
+		}
+		if k == len(w.was.relocs) {
+			return fmt.Sprintf("0x%x: a relocation that was not there", r.off)
+		}
+		k++
+	}
+	return ""
+}
+
+// shortenedSymbol says that a symbol, x of the original and y now, differs as one of a section does whose end is gone: a
+// function ends where the section does, what was behind is at the trap or at the end, and what said of what kind the rest
+// was is gone.
+func (v *checker) shortenedSymbol(x, y *symbol, was, is *section) bool {
+	m := striders[v.arch.machine]
+	if m == nil || is.size >= was.size {
+		return false
+	}
+	end := is.size
+	if bytes.HasSuffix(is.data, []byte(m.trap)) {
+		end -= uint64(len(m.trap))
+	}
+	if x.kind() == elf.STT_FUNC {
+		return x.size != 0 && *y == symbol{name: x.name, value: x.value, size: is.size, shndx: x.shndx, info: x.info, other: x.other}
+	}
+	if x.kind() != elf.STT_NOTYPE || x.bind() != elf.STB_LOCAL || x.value < end {
+		return false
+	}
+	moved := *x
+	moved.value = y.value
+	return *y == symbol{name: x.name} || *y == moved && (y.value == end || y.value == is.size)
+}
+
+// enteredAt lists the places behind a section's start that something else than its own jumps refers to.
+func (v *checker) enteredAt(is *section) []uint64 {
+	if v.entered == nil {
+		v.entered = map[*section][]uint64{}
+		for _, o := range v.objects {
+			for _, s := range o.sections {
+				if !s.alloc() || s.name == ".eh_frame" {
+					continue
+				}
+				for i := range s.relocs {
+					r := &s.relocs[i]
+					t := &o.targets[r.sym]
+					if t.kind != toSection || !t.sec.code() || t.sec == s && v.arch.call(s, r) {
+						continue
+					}
+					place := t.value + uint64(r.addend)
+					if bias, known := v.arch.bias(r.typ); known {
+						place += uint64(bias)
+					}
+					if place &= v.arch.codeMask; place != 0 {
+						v.entered[t.sec] = append(v.entered[t.sec], place)
+					}
+				}
+			}
+		}
+	}
+	return v.entered[is]
+}
+
+// codeSpot is a place in the original code of a section.
+type codeSpot struct {
+	was *section
+	at  uint64
+}
+
+// notDoomed says why code, from a place on, may do something that can be seen, or not end in a trap; "" if it does.
+// Whatever way it takes is followed, into functions that are nothing but a dead end, too.
+func (v *checker) notDoomed(m *strider, was, is *section, at uint64) string {
+	spot := codeSpot{was, at}
+	switch done, seen := v.doomed[spot]; {
+	case done:
+		return ""
+	case seen:
+		return "is a loop, and no dead end" // or leads to what is being looked at
+	}
+	if v.doomed == nil {
+		v.doomed = map[codeSpot]bool{}
+	}
+	v.doomed[spot] = false
+	what := v.followDoomed(m, was, is, at, 0)
+	if what != "" {
+		delete(v.doomed, spot)
+		return what
+	}
+	v.doomed[spot] = true
+	return ""
+}
+
+func (v *checker) followDoomed(m *strider, was, is *section, at uint64, depends int) string {
+	no := func(why string) string { return fmt.Sprintf("is no dead end: 0x%x %s", at, why) }
+	if at >= was.size {
+		return no("is behind the end")
+	}
+	s := m.at(was, at)
+	behind := at + s.size
+	on := func() string {
+		if n := max(depends-1, s.prefix); n > 0 {
+			return v.followDoomed(m, was, is, behind, n)
+		}
+		return v.notDoomed(m, was, is, behind)
+	}
+	switch s.kind {
+	case strideQuiet:
+		return on()
+	case strideJump:
+		if what := v.notDoomed(m, was, is, s.to); what != "" || depends == 0 {
+			return what
+		}
+		return on()
+	case strideFork:
+		if what := v.notDoomed(m, was, is, s.to); what != "" {
+			return what
+		}
+		return on()
+	case strideCall, strideLeave:
+		r := relocAt(was, at)
+		if r == nil || !s.external || !v.arch.call(was, r) {
+			return no("goes where it is not known")
+		}
+		if !v.startOfTrap(m, is, r) {
+			return no("goes on elsewhere")
+		}
+		if depends > 0 {
+			return on()
+		}
+		return ""
+	}
+	return no("may be seen, or is not understood")
+}
+
+// startOfTrap says that a call leads to the start of a trap.
+func (v *checker) startOfTrap(m *strider, is *section, r *reloc) bool {
+	t := &is.obj.targets[r.sym]
+	bias, known := v.arch.bias(r.typ)
+	if t.kind != toSection || !known || t.value&v.arch.codeMask != 0 || r.addend != -bias {
+		return false
+	}
+	switch v.cutOf(t.sec) {
+	case CutTrap:
+		return true
+	case CutEnds:
+		was := v.originals[t.sec]
+		return m.trapAt(t.sec, 0) && was != nil && v.notDoomed(m, was, t.sec, 0) == ""
+	}
+	return false
+}
