@@ -55,11 +55,13 @@ var firmwares = []firmware{
 	{dir: "riscv-web", gnu: "riscv64-unknown-elf-ld", emul: "-melf32lriscv"},
 }
 
-// Each firmware ends in the way that its cargo feature asks for.
-var endings = []struct {
+// An ending is the way in which a firmware ends: its cargo feature asks for it.
+type ending struct {
 	feature string // "" is none
 	status  int
-}{
+}
+
+var endings = []ending{
 	{"", 0},
 	{"panic", 101},
 	{"fault", 70},
@@ -278,6 +280,12 @@ func TestThroughCargo(t *testing.T) {
 // the expected output, where record is true.
 func (f firmware) run(t *testing.T, runner []string, program, ending string, status int, record bool) {
 	t.Helper()
+	f.runFor(t, runner, program, filepath.Join(f.dir, "expected", ending+".txt"), status, record)
+}
+
+// runFor does so with what is expected in a file of any name.
+func (f firmware) runFor(t *testing.T, runner []string, program, expected string, status int, record bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, runner[0], append(slices.Clone(runner[1:]), program)...)
@@ -292,7 +300,7 @@ func (f firmware) run(t *testing.T, runner []string, program, ending string, sta
 	}
 	// QEMU's own remark on the timer of lm3s6965evb, made before the firmware starts.
 	text := strings.ReplaceAll(stderr.String(), "Timer with period zero, disabling\n", "")
-	compare(t, filepath.Join(f.dir, "expected", ending+".txt"), text, record)
+	compare(t, expected, text, record)
 	if !f.defmt {
 		compare(t, os.DevNull, stdout.String(), false)
 		return
