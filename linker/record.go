@@ -231,6 +231,8 @@ func (p *preparation) outputSize(l *merge.Link, sums *report.Sums) (size uint64)
 // sectionKind says what a section holds, by its type, flags and name.
 func sectionKind(s *objfile.Section) report.Kind {
 	switch {
+	case s.Flags&(objfile.SHF_EXECINSTR|objfile.SHF_TLS) == objfile.SHF_EXECINSTR && strings.HasPrefix(s.Name, ".text"): // most are
+		return report.KindCode
 	case s.Name == ".eh_frame" || strings.HasPrefix(s.Name, ".ARM.exidx"):
 		return report.KindUnwind
 	case strings.HasPrefix(s.Name, ".gcc_except_table") || strings.HasPrefix(s.Name, ".ARM.extab"):

@@ -47,6 +47,7 @@ type Plan struct {
 	reach uint64
 	// shapes numbers contents, by hash; see Shape.
 	shapes map[uint64]uint32
+	masked []byte // of the section that Shape was last asked for
 }
 
 // localAlias is a local symbol of a folded section.

@@ -176,7 +176,8 @@ func (p *Plan) Shape(id SecID) uint32 {
 	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS {
 		return 0
 	}
-	b := append([]byte(nil), o.File.Bytes(i)...)
+	b := append(p.masked[:0], o.File.Bytes(i)...)
+	p.masked = b
 	rs := o.File.Relocs(i)
 	for k := range rs.Len() {
 		r := rs.At(k)
@@ -186,7 +187,7 @@ func (p *Plan) Shape(id SecID) uint32 {
 	}
 	key := xxh3.Hash(b)
 	if p.shapes == nil {
-		p.shapes = map[uint64]uint32{}
+		p.shapes = make(map[uint64]uint32, l.Sections()/16)
 	}
 	n, ok := p.shapes[key]
 	if !ok {

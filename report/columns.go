@@ -28,8 +28,17 @@ type inputSums struct {
 	droppedBytes uint64 // of those, with their FDEs
 }
 
-func newColumns(inputs int) *columns {
-	return &columns{names: newNameTable(), lastInput: -1, inputs: make([]inputSums, inputs)}
+// newColumns makes room for a number of sections.
+func newColumns(inputs, sections int) *columns {
+	c := &columns{names: newNameTable(sections), lastInput: -1, inputs: make([]inputSums, inputs)}
+	// Most numbers have one digit and a comma.
+	for _, n := range []*numbers{&c.index, &c.prefix, &c.suffix, &c.kind, &c.fate, &c.reason, &c.jump, &c.jumpFDE, &c.lsda, &c.count, &c.symName, &c.symOffset, &c.symSize} {
+		*n = make(numbers, 0, sections*5/2)
+	}
+	for _, n := range []*numbers{&c.size, &c.align, &c.into, &c.fde} {
+		*n = make(numbers, 0, sections*7/2)
+	}
+	return c
 }
 
 // leaveOut counts a section that does not get into the columns.
@@ -172,6 +181,7 @@ func (k *skeleton) groups(of []uint32, omits func(SectionIndex) bool) (column nu
 			size[of[k.into[i]]]++
 		}
 	}
+	column = make(numbers, 0, len(of)*9/4)
 	newest := uint32(0)
 	for i, g := range of {
 		switch {

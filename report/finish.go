@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +23,7 @@ import (
 //
 // A stripped output has no names: Addr stays 0, Output.Stripped tells why.
 func Finish(r *Report, outputPath string) error {
-	k, names := newSkeleton(len(r.Sections), len(r.Inputs)), stringTable{}
+	k, names := newSkeleton(len(r.Sections)), stringTable{}
 	p := &symbolPlaces{inputs: r.Inputs, skeleton: k}
 	var ids []uint32
 	for i := range r.Sections {
@@ -34,7 +36,7 @@ func Finish(r *Report, outputPath string) error {
 			id, _ := names.add(s.Symbols[n].Name)
 			ids = append(ids, id)
 		}
-		p.add(SectionIndex(i), s.Symbols, ids)
+		p.add(SectionIndex(i), s, ids)
 	}
 	p.names = names
 	addr := make([]uint64, len(r.Sections))
@@ -72,7 +74,7 @@ func (o *Output) read(path string, p *symbolPlaces, addr []uint64) error {
 	hashed := make(chan error, 1)
 	go func() {
 		var err error
-		o.Hash, o.Size, err = hashFile(f)
+		o.Hash, o.Size, err = hashFile(f, e)
 		hashed <- err
 	}()
 	for _, s := range e.Sections {
@@ -134,27 +136,61 @@ func Stale(r *Report, outputPath string) (bool, error) {
 	if uint64(info.Size()) != r.Output.Size {
 		return true, nil
 	}
-	hash, _, err := hashFile(f)
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return true, nil // whatever it is, no linker has made it
+	}
+	hash, _, err := hashFile(f, e)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", outputPath, err)
 	}
 	return hash != r.Output.Hash, nil
 }
 
-// hashFile returns the XXH3 hash of a file, of 128 bits, hexadecimal. It tells
-// a file from another build of it; nobody is to be kept from making one of the
-// same hash.
-func hashFile(f io.ReadSeeker) (hash string, size uint64, err error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "", 0, err
+// hashFile returns the size of a file and the XXH3 hash, of 128 bits,
+// hexadecimal, of all of it but the contents of its debug sections. They are
+// most of it, and a report does not speak of them. The hash tells a file from
+// another build of it; nobody is to be kept from making one of the same hash.
+func hashFile(f *os.File, e *elf.File) (hash string, size uint64, err error) {
+	var debug []*elf.Section // that lie in the file
+	for _, s := range e.Sections {
+		if s.Flags&elf.SHF_ALLOC == 0 && s.Type != elf.SHT_NOBITS && strings.HasPrefix(s.Name, ".debug_") {
+			debug = append(debug, s)
+		}
 	}
+	slices.SortFunc(debug, func(a, b *elf.Section) int { return cmp.Compare(a.Offset, b.Offset) })
 	h := xxh3.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 1<<18))
+	buf := make([]byte, 1<<18)
+	at := uint64(0)
+	for _, s := range debug {
+		if err := hashRange(h, f, at, s.Offset, buf); err != nil {
+			return "", 0, err
+		}
+		at = max(at, s.Offset+s.FileSize)
+	}
+	info, err := f.Stat()
 	if err != nil {
 		return "", 0, err
 	}
+	size = uint64(info.Size())
+	if err := hashRange(h, f, at, size, buf); err != nil {
+		return "", 0, err
+	}
 	sum := h.Sum128().Bytes()
-	return hex.EncodeToString(sum[:]), uint64(n), nil
+	return hex.EncodeToString(sum[:]), size, nil
+}
+
+// hashRange adds the bytes from one offset to another, of which there may be
+// none.
+func hashRange(h *xxh3.Hasher, f io.ReaderAt, from, to uint64, buf []byte) error {
+	for from < to {
+		n, err := f.ReadAt(buf[:min(uint64(len(buf)), to-from)], int64(from))
+		h.Write(buf[:n])
+		if from += uint64(n); err != nil && (err != io.EOF || from < to) {
+			return err
+		}
+	}
+	return nil
 }
 
 // buildID returns the NT_GNU_BUILD_ID of a note section.

@@ -500,3 +500,58 @@ func TestTargetFolder(t *testing.T) {
 		}
 	}
 }
+
+// A report is not of a file in which anything differs but debug information.
+func TestStale(t *testing.T) {
+	tool(t, "gcc")
+	dir := t.TempDir()
+	writeFiles(t, dir, finishSources)
+	run(t, dir, "gcc", "-g", "one.c", "two.c", "main.c", "-Wl,--build-id=none", "-o", "app")
+	app := filepath.Join(dir, "app")
+	r := &Report{}
+	if err := Finish(r, app); err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := func(what string, image []byte, want bool) {
+		t.Helper()
+		path := filepath.Join(dir, "other")
+		if err := os.WriteFile(path, image, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Stale(r, path); got != want || err != nil {
+			t.Errorf("%s: stale %v (%v), want %v", what, got, err, want)
+		}
+	}
+	stale("a copy", image, false)
+	stale("one byte longer", append(bytes.Clone(image), 0), true)
+	stale("no ELF file", append([]byte("X"), image[1:]...), true)
+	debug := 0
+	for _, s := range f.Sections {
+		if s.Type == elf.SHT_NULL || s.FileSize == 0 || s.Type == elf.SHT_NOBITS {
+			continue
+		}
+		isDebug := strings.HasPrefix(s.Name, ".debug_")
+		if isDebug {
+			debug++
+		}
+		for _, at := range []uint64{s.Offset, s.Offset + s.FileSize - 1} {
+			other := bytes.Clone(image)
+			other[at] ^= 0x40
+			stale(s.Name, other, !isDebug)
+		}
+	}
+	if debug < 4 {
+		t.Errorf("%d debug sections", debug)
+	}
+	other := bytes.Clone(image)
+	other[len(other)-8] ^= 1 // of a section header
+	stale("section headers", other, true)
+}

@@ -11,7 +11,16 @@ import (
 type stringTable struct {
 	strings []string
 	hashes  []uint32 // of strings
-	slots   []uint32 // number + 1, 0 for none; a power of two, at least twice as many as strings
+	slots   []uint32 // number + 1, 0 for none; a power of two, a quarter of them free
+}
+
+// newStringTable makes room for a number of strings.
+func newStringTable(room int) stringTable {
+	size := 1 << 10
+	for size < 2*room {
+		size *= 2
+	}
+	return stringTable{strings: make([]string, 0, room), hashes: make([]uint32, 0, room), slots: make([]uint32, size)}
 }
 
 // find returns the number of a string, or else its hash and the slot where it
@@ -29,7 +38,7 @@ func (t *stringTable) find(s string) (n, hash uint32, slot int, ok bool) {
 
 // add returns the number of a string, a new one if it has none.
 func (t *stringTable) add(s string) (n uint32, isNew bool) {
-	if 2*len(t.strings) >= len(t.slots) {
+	if 4*len(t.strings) >= 3*len(t.slots) {
 		t.grow()
 	}
 	n, hash, slot, ok := t.find(s)
@@ -97,8 +106,12 @@ const (
 	tailNumber // a decimal number without leading zeros
 )
 
-func newNameTable() *nameTable {
-	t := &nameTable{}
+// newNameTable makes room for the names of a number of sections.
+func newNameTable(sections int) *nameTable {
+	t := &nameTable{
+		names: newStringTable(sections), strings: newStringTable(sections / 2), text: make([]byte, 0, 32*sections), hashes: make([]byte, 0, 2*sections),
+		base: make(numbers, 0, sections*9/4), tail: make(numbers, 0, sections*9/4), number: make(numbers, 0, sections*3/2),
+	}
 	t.add("")
 	return t
 }
@@ -114,23 +127,20 @@ func (t *nameTable) add(s string) int64 {
 	if !isNew {
 		return int64(i)
 	}
-	base, hash, ok := cutLegacyHash(s)
-	switch {
-	case ok:
+	var b int64
+	if base, hash, ok := cutLegacyHash(s); ok {
 		t.tail.add(tailHash)
 		t.hashes, _ = hex.AppendDecode(t.hashes, []byte(hash)) // cutLegacyHash saw that it is hexadecimal
-	default:
-		var n int64
-		if base, n, ok = cutNumber(s); ok {
-			t.tail.add(tailNumber)
-			t.number.add(n - t.lastNumber)
-			t.lastNumber = n
-		} else {
-			base = s
-			t.tail.add(tailNone)
-		}
+		b = t.string(base)
+	} else if base, n, ok := cutNumber(s); ok {
+		t.tail.add(tailNumber)
+		t.number.add(n - t.lastNumber)
+		t.lastNumber = n
+		b = t.string(base)
+	} else {
+		t.tail.add(tailNone)
+		b = t.string(s)
 	}
-	b := t.string(base)
 	t.base.add(b - t.lastBase)
 	t.lastBase = b
 	return int64(i)

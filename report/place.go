@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"math"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -22,7 +23,8 @@ type symbolPlaces struct {
 // wanted is a symbol of a section that is in the output.
 type wanted struct {
 	section      SectionIndex
-	name         uint32 // number in names
+	input        InputIndex // of the section
+	name         uint32     // number in names
 	offset, size uint32
 	next         uint32 // another of the same name, as index + 1; 0 for none
 }
@@ -34,13 +36,13 @@ type placed struct {
 	next       uint32 // another of the same name, as index + 1; 0 for none
 }
 
-// add takes the symbols of the next section, with the numbers of their names.
-func (p *symbolPlaces) add(i SectionIndex, symbols []Symbol, names []uint32) {
+// add takes the symbols of section i, s, with the numbers of their names.
+func (p *symbolPlaces) add(i SectionIndex, s *Section, names []uint32) {
 	if !p.skeleton.inOutput(i) {
 		return
 	}
-	for n := range symbols {
-		y := &symbols[n]
+	for n := range s.Symbols {
+		y := &s.Symbols[n]
 		if y.Offset > math.MaxUint32 {
 			continue
 		}
@@ -48,7 +50,7 @@ func (p *symbolPlaces) add(i SectionIndex, symbols []Symbol, names []uint32) {
 		if size > math.MaxUint32 {
 			size = 0 // as good as unknown
 		}
-		p.wanted = append(p.wanted, wanted{section: i, name: names[n], offset: uint32(y.Offset), size: uint32(size)})
+		p.wanted = append(p.wanted, wanted{section: i, input: s.Input, name: names[n], offset: uint32(y.Offset), size: uint32(size)})
 	}
 }
 
@@ -62,12 +64,13 @@ func (p *symbolPlaces) bySymbols(e *elf.File, addr []uint64) bool {
 		w := &p.wanted[n]
 		w.next, want[w.name] = want[w.name], uint32(n)+1
 	}
-	var all []placed
-	var files []string
+	all := make([]placed, 0, len(p.wanted))
+	var files [][]InputIndex // of each STT_FILE symbol: the inputs that were compiled from it
+	inputs := p.inputsByFile()
 	some := eachSymbol(e, func(name []byte, info byte, section elf.SectionIndex, value, size uint64) {
 		t := elf.ST_TYPE(info)
 		if t == elf.STT_FILE {
-			files = append(files, string(name))
+			files = append(files, inputs.of(string(name)))
 			return
 		}
 		if section == elf.SHN_UNDEF || section >= elf.SHN_LORESERVE && section != elf.SHN_XINDEX || t == elf.STT_TLS || t == elf.STT_SECTION || value == 0 {
@@ -103,7 +106,7 @@ func (p *symbolPlaces) bySymbols(e *elf.File, addr []uint64) bool {
 func sameSize(a, b uint64) bool { return a == b || a == 0 || b == 0 }
 
 // match returns the output's symbol that stands for w, nil for none.
-func (p *symbolPlaces) match(w *wanted, want, have []uint32, all []placed, files []string) *placed {
+func (p *symbolPlaces) match(w *wanted, want, have []uint32, all []placed, files [][]InputIndex) *placed {
 	first := have[w.name]
 	if first == 0 {
 		return nil
@@ -113,7 +116,7 @@ func (p *symbolPlaces) match(w *wanted, want, have []uint32, all []placed, files
 	}
 	var found *placed
 	for n := first; n != 0; n = all[n-1].next {
-		if s := &all[n-1]; s.file != 0 && p.fromFile(w.section, files[s.file-1]) {
+		if s := &all[n-1]; s.file != 0 && slices.Contains(files[s.file-1], w.input) {
 			if found != nil {
 				return nil
 			}
@@ -124,28 +127,49 @@ func (p *symbolPlaces) match(w *wanted, want, have []uint32, all []placed, files
 		return nil
 	}
 	for n := want[w.name]; n != 0; n = p.wanted[n-1].next {
-		if o := &p.wanted[n-1]; o.section != w.section && p.fromFile(o.section, files[found.file-1]) {
+		if o := &p.wanted[n-1]; o.section != w.section && slices.Contains(files[found.file-1], o.input) {
 			return nil
 		}
 	}
 	return found
 }
 
-// fromFile says whether a section's input was compiled from what an STT_FILE
-// symbol names: "rg.4c4f285ca0232937-cgu.03" is in
+// fileInputs finds the inputs that were compiled from what an STT_FILE symbol
+// names: "rg.4c4f285ca0232937-cgu.03" is in
 // "rg-b78c7a89dbbd9a51.rg.4c4f285ca0232937-cgu.03.rcgu.o", "zstd.c" in "zstd.o".
-func (p *symbolPlaces) fromFile(i SectionIndex, file string) bool {
-	in := &p.inputs[p.skeleton.input(i)]
-	name := in.Member
-	if name == "" {
-		name = in.Path
+type fileInputs struct {
+	units map[string][]InputIndex // of rustc's objects: each ending of the name that begins behind a dot
+	stems map[string][]InputIndex // of others: the name without its last part
+}
+
+func (p *symbolPlaces) inputsByFile() fileInputs {
+	f := fileInputs{units: map[string][]InputIndex{}, stems: map[string][]InputIndex{}}
+	for i := range p.inputs {
+		name := p.inputs[i].Member
+		if name == "" {
+			name = p.inputs[i].Path
+		}
+		name = path.Base(name)
+		unit, ok := strings.CutSuffix(name, ".rcgu.o")
+		if !ok {
+			stem := strings.TrimSuffix(name, path.Ext(name))
+			f.stems[stem] = append(f.stems[stem], InputIndex(i))
+		}
+		for ; ok; _, unit, ok = strings.Cut(unit, ".") {
+			f.units[unit] = append(f.units[unit], InputIndex(i))
+		}
 	}
-	name = path.Base(name)
-	if stem, ok := strings.CutSuffix(name, ".rcgu.o"); ok {
-		return stem == file || strings.HasSuffix(stem, "."+file)
+	return f
+}
+
+// of returns the inputs of an STT_FILE symbol's name.
+func (f fileInputs) of(file string) []InputIndex {
+	base := path.Base(file)
+	of, stems := f.units[file], f.stems[strings.TrimSuffix(base, path.Ext(base))]
+	if len(of) == 0 {
+		return stems
 	}
-	file = path.Base(file)
-	return strings.TrimSuffix(file, path.Ext(file)) == strings.TrimSuffix(name, path.Ext(name))
+	return append(slices.Clip(of), stems...)
 }
 
 // eachSymbol calls f for the symbols of a file but for the first. It says

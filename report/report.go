@@ -259,7 +259,7 @@ type Output struct {
 	Size     uint64 // bytes of the file
 	Alloc    uint64 // bytes of all allocated sections that are not NOBITS
 	BuildID  string // hexadecimal; "" if there is none
-	Hash     string // XXH3 of the whole file, 128 bits, hexadecimal: tells whether this report is the file's
+	Hash     string // XXH3 of the file without its debug information, 128 bits, hexadecimal: tells whether this report is the file's
 	Stripped bool   // it has no symbol table
 	Mapped   bool   // addresses come from a link map
 	Sections []OutputSection

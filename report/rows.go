@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math/bits"
-	"slices"
 )
 
 // Rows are the sections of a report one at a time, for a writer that need not
@@ -38,8 +37,8 @@ type skeleton struct {
 	class []uint32 // 0 of what folds or was dropped
 	shape []uint32 // the same
 
-	first  []SectionIndex // by InputIndex: the input's first section, or where it would be
-	last   uint32         // Index of the last section
+	input  InputIndex // of the last section
+	last   uint32     // its Index
 	totals Totals
 	sums   Sums
 }
@@ -53,10 +52,10 @@ type Sums struct {
 	Symbols, NameBytes uint64
 }
 
-func newSkeleton(n, inputs int) *skeleton {
+func newSkeleton(n int) *skeleton {
 	return &skeleton{
 		fate: make([]Fate, 0, n), kind: make([]Kind, 0, n), align: make([]uint8, 0, n), bytes: make([]uint64, 0, n),
-		into: make([]SectionIndex, 0, n), class: make([]uint32, 0, n), shape: make([]uint32, 0, n), first: make([]SectionIndex, 0, inputs+1),
+		into: make([]SectionIndex, 0, n), class: make([]uint32, 0, n), shape: make([]uint32, 0, n),
 	}
 }
 
@@ -67,10 +66,7 @@ func (k *skeleton) add(s *Section, inputs, sections int) error {
 	if err := k.check(s, inputs, sections); err != nil {
 		return fmt.Errorf("report: section %d (%s): %w", n, s.Name, err)
 	}
-	for len(k.first) <= int(s.Input) {
-		k.first = append(k.first, SectionIndex(n))
-	}
-	k.last = s.Index
+	k.input, k.last = s.Input, s.Index
 	bytes, class, shape := s.After(), s.Class, s.Shape
 	if s.Fate == FateDropped {
 		bytes = s.Size
@@ -98,8 +94,8 @@ func (k *skeleton) check(s *Section, inputs, sections int) error {
 	switch {
 	case s.Input < 0 || int(s.Input) >= inputs:
 		return fmt.Errorf("no such input: %d", s.Input)
-	case len(k.fate) > 0 && (int(s.Input) < len(k.first)-1 || int(s.Input) == len(k.first)-1 && s.Index <= k.last):
-		return fmt.Errorf("out of order: input %d, index %d after input %d, index %d", s.Input, s.Index, len(k.first)-1, k.last)
+	case len(k.fate) > 0 && (s.Input < k.input || s.Input == k.input && s.Index <= k.last):
+		return fmt.Errorf("out of order: input %d, index %d after input %d, index %d", s.Input, s.Index, k.input, k.last)
 	case s.Kind >= NumKinds:
 		return fmt.Errorf("no such kind: %d", s.Kind)
 	case s.Fate >= numFates:
@@ -132,9 +128,6 @@ const maxSectionSize = 1 << 39
 // end is called when all sections have been added. It checks what they say of
 // each other.
 func (k *skeleton) end(r *Report, rows Rows) error {
-	for len(k.first) <= len(r.Inputs) {
-		k.first = append(k.first, SectionIndex(len(k.fate)))
-	}
 	for i, into := range k.into {
 		if into == None {
 			continue
@@ -200,15 +193,4 @@ func (k *skeleton) checkTargets(i SectionIndex, to []SectionIndex) error {
 		}
 	}
 	return nil
-}
-
-// input is the input of a section.
-func (k *skeleton) input(i SectionIndex) InputIndex {
-	n, _ := slices.BinarySearchFunc(k.first, i, func(first, i SectionIndex) int {
-		if first <= i {
-			return -1
-		}
-		return 1
-	})
-	return InputIndex(n - 1)
 }

@@ -128,7 +128,7 @@ func (t *Totals) add(s *Section) {
 // something that stays, the totals are the sums of the sections, and the
 // output's sections add up. Its error names the first place where it is not.
 func (r *Report) Validate() error {
-	k := newSkeleton(len(r.Sections), len(r.Inputs))
+	k := newSkeleton(len(r.Sections))
 	for i := range r.Sections {
 		if err := k.add(&r.Sections[i], len(r.Inputs), len(r.Sections)); err != nil {
 			return err

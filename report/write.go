@@ -150,12 +150,12 @@ func level(size int, output uint64) int {
 // columns goes through the sections; the first time it checks them and notes
 // what is to be known of them later.
 func (u *Unfinished) columns(omit omission) (*columns, error) {
-	c := newColumns(len(u.r.Inputs))
+	c := newColumns(len(u.r.Inputs), u.rows.Len)
 	first := u.skeleton == nil
 	k, place := u.skeleton, u.place
 	if first {
-		k = newSkeleton(u.rows.Len, len(u.r.Inputs))
-		place = &symbolPlaces{inputs: u.r.Inputs, skeleton: k}
+		k = newSkeleton(u.rows.Len)
+		place = &symbolPlaces{inputs: u.r.Inputs, skeleton: k, wanted: make([]wanted, 0, u.rows.Len)}
 	}
 	moved := u.moved(omit)
 	var s Section
@@ -180,7 +180,7 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 		}
 		ids = c.add(&s, back, omit.hashes && s.Fate == FateDropped, ids[:0])
 		if first {
-			place.add(i, s.Symbols, ids)
+			place.add(i, &s, ids)
 		}
 	}
 	if first {
@@ -350,7 +350,7 @@ func (u *Unfinished) head(e *encoder, omit omission, c *columns) error {
 }
 
 func (u *Unfinished) edges(e *encoder, moved []SectionIndex, omit omission) error {
-	var count, to numbers
+	count, to := make(numbers, 0, u.rows.Len*9/4), make(numbers, 0, u.rows.Len*6)
 	var targets []SectionIndex
 	for i := range SectionIndex(u.rows.Len) {
 		targets = u.rows.Targets(i, targets[:0])
@@ -383,7 +383,7 @@ func (u *Unfinished) edges(e *encoder, moved []SectionIndex, omit omission) erro
 // tail adds what only the output tells: the column of addresses, with which
 // the sections end, and the output itself.
 func (e *encoder) tail(u *Unfinished, omit omission) {
-	var addr numbers
+	addr := make(numbers, 0, len(u.addr)*9/4)
 	var place placer
 	for i, at := range u.addr {
 		if k := u.skeleton; !omit.leavesOut(k, SectionIndex(i)) {
