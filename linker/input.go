@@ -32,6 +32,7 @@ type inputs struct {
 	unknown bool
 	dirs    func() []string // where libraries are looked for
 	libs    map[string]bool // files of scripts seen, by path
+	ahead   *ahead          // is told of objects that take part
 	// fileOf is the place in files of each input of resolverInputs, those of
 	// start left out.
 	fileOf []int
@@ -90,8 +91,8 @@ type inputFile struct {
 
 // readInputs opens every input of the link. What is not an object, archive
 // or shared object is left alone.
-func readInputs(cl *CommandLine, real *Linker) (*inputs, error) {
-	in := &inputs{cl: cl, wanted: map[string]bool{}, libs: map[string]bool{}}
+func readInputs(cl *CommandLine, real *Linker, ahead *ahead) (*inputs, error) {
+	in := &inputs{cl: cl, ahead: ahead, wanted: map[string]bool{}, libs: map[string]bool{}}
 	in.dirs = sync.OnceValue(func() []string { return append(append([]string{}, cl.LibraryPaths...), real.searchDirs(cl)...) })
 	var err error
 	if in.start, err = startFiles(cl, in.dirs(), &in.mapped); err != nil {
@@ -133,7 +134,7 @@ func (in *inputs) open(file *inputFile) error {
 		if err != nil {
 			return err
 		}
-		return in.readMembers(file)
+		return in.readMembers(file, b)
 	case objfile.IsBitcode(b):
 		file.reason, in.pinAll = "bitcode", true
 	case objfile.FileType(b) == objfile.ET_REL && file.input.StartLib:
@@ -141,9 +142,11 @@ func (in *inputs) open(file *inputFile) error {
 		// were an archive's member.
 		a := &objfile.Archive{Name: path, Members: []objfile.Member{{Name: filepath.Base(path), Data: b}}}
 		file.archive = a
-		return in.readMembers(file)
+		return in.readMembers(file, b)
 	case objfile.FileType(b) == objfile.ET_REL:
-		file.object, err = in.parse(path, b)
+		if file.object, err = in.parse(path, b); err == nil {
+			in.ahead.add(filepath.Base(path), file.object, resolve(in.cl.Dir, path), b)
+		}
 		return err
 	case objfile.FileType(b) == objfile.ET_DYN:
 		return in.readShared(file, path, b)
@@ -261,7 +264,7 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 		if nested.archive, err = objfile.ParseArchive(path, b); err != nil {
 			return err
 		}
-		if err = in.readMembers(&nested); err != nil {
+		if err = in.readMembers(&nested, b); err != nil {
 			return err
 		}
 		for _, m := range nested.archive.Members {
@@ -297,19 +300,21 @@ func stripComments(s string) string {
 
 // readMembers lists the members of an archive with the symbols that extract
 // them: by its index, or by the members' own symbol tables where it has
-// none.
-func (in *inputs) readMembers(file *inputFile) error {
+// none. image is the archive.
+func (in *inputs) readMembers(file *inputFile, image []byte) error {
 	a := file.archive
 	file.members = make([]*merge.Member, len(a.Members))
 	for i := range a.Members {
 		m := &a.Members[i]
 		name := fmt.Sprintf("%s(%s)", a.Name, m.Name)
-		data := m.Data
+		data, source, image := m.Data, resolve(in.cl.Dir, a.Name), image
 		if a.Thin {
+			source = resolve(in.cl.Dir, m.Path)
 			var err error
-			if data, err = in.mapped.open(resolve(in.cl.Dir, m.Path)); err != nil {
+			if data, err = in.mapped.open(source); err != nil {
 				return err
 			}
+			image = data
 		}
 		file.members[i] = &merge.Member{Name: m.Name, Parse: func() (*objfile.File, error) {
 			switch {
@@ -319,7 +324,12 @@ func (in *inputs) readMembers(file *inputFile) error {
 			case objfile.FileType(data) != objfile.ET_REL || isMetadata(m.Name):
 				return nil, nil
 			}
-			return in.parse(name, data)
+			f, err := in.parse(name, data)
+			if err == nil && a.Symbols != nil {
+				// Without an index it is also parsed to see what it defines.
+				in.ahead.add(filepath.Base(m.Name), f, source, image)
+			}
+			return f, err
 		}}
 	}
 	if a.Symbols != nil {

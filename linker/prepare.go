@@ -54,9 +54,12 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if p.script != nil && p.script.unread != "" {
 		return unchanged(p.script.unread)
 	}
-	if p.in, err = readInputs(cl, real); err != nil {
+	p.out = p.newWriter(dir)
+	defer p.out.ahead.end()
+	if p.in, err = readInputs(cl, real, p.out.ahead); err != nil {
 		return nil, err
 	}
+	p.out.ahead.start(uint64(p.in.mapped.size()))
 	if p.in.scripted != "" {
 		return unchanged("the linker script " + p.in.scripted + " among the inputs does more than name files")
 	}
@@ -131,6 +134,7 @@ type preparation struct {
 	clock  *timings
 	script *script // nil without -T
 	in     *inputs
+	out    *writer
 	// exports says which names the command line exports; nil for none.
 	exports func(name string) bool
 	// rewritten says which objects were changed; indexed in link order.

@@ -39,7 +39,7 @@ const objectsFolder = "objects"
 // in sections of its own. So a member goes where the linker came by it: where
 // it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
-	w := &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
+	w := p.out
 	edits, err := editAll(plan)
 	if err != nil {
 		return nil, err
@@ -169,6 +169,19 @@ type writer struct {
 	// linker script tells them apart.
 	byName bool
 	files  []newFile
+	paths  int    // how many path has made
+	ahead  *ahead // nil if nothing is written before it is decided
+}
+
+// newWriter prepares to write into a link's work folder. Where it is to be
+// decided what becomes of objects that are not the inputs themselves, trimmed
+// ones, or where files are to be archives, nothing is written ahead.
+func (p *preparation) newWriter(dir string) *writer {
+	w := &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
+	if !w.byName && !p.cfg.Trims() && !p.cl.StripAll && !p.cl.StripDebug && runtime.GOMAXPROCS(0) > 1 {
+		w.ahead = newAhead(w)
+	}
+	return w
 }
 
 // newFile is a file to be written: an object or an archive.
@@ -177,6 +190,7 @@ type newFile struct {
 	archive string      // of an archive, the path of the original
 	objects []newObject // one, or the members
 
+	ahead  *aheadFile      // the file exists and has some of its bytes; nil if not
 	pieces []objfile.Piece // what is written
 	size   uint64          // bytes
 }
@@ -195,16 +209,25 @@ func (w *writer) add(archive string, objects []newObject) string {
 	if name == "" {
 		name = objects[0].from.name
 	}
-	path := w.path(filepath.Base(name))
-	w.files = append(w.files, newFile{path: path, archive: archive, objects: objects})
-	return path
+	n := newFile{archive: archive, objects: objects}
+	if archive == "" {
+		n.ahead = w.ahead.take(objects[0].file)
+	}
+	if n.ahead != nil {
+		n.path = n.ahead.path
+	} else {
+		n.path = w.path(filepath.Base(name))
+	}
+	w.files = append(w.files, n)
+	return n.path
 }
 
 // path makes up a path for a file. Its name keeps what tells its crate, and an
 // object's ends in .o, for some drivers go by that.
 func (w *writer) path(base string) string {
+	w.paths++
 	if w.byName {
-		return filepath.Join(w.dir, strconv.Itoa(len(w.files)), base)
+		return filepath.Join(w.dir, strconv.Itoa(w.paths), base)
 	}
 	base = strings.TrimSuffix(base, ".o")
 	for c := range byte(' ') { // a NUL is in no file's name, and what are not letters no tool expects
@@ -214,7 +237,7 @@ func (w *writer) path(base string) string {
 	if len(base) > 200 {
 		base = base[len(base)-200:]
 	}
-	return filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", len(w.files), base))
+	return filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", w.paths, base))
 }
 
 // keepNames notes what each new object is in place of.
@@ -246,16 +269,22 @@ func (w *writer) write() error {
 	if err != nil {
 		return err
 	}
+	w.ahead.clear() // of what no file was made
 	if inMemory(w.dir, total.Load()) {
 		if err = w.each(w.put); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.ENOMEM) {
 			return err
 		}
 		// Somebody else has taken the room.
-		for i := range w.files {
-			os.Remove(w.files[i].path)
-			if w.byName {
-				os.Remove(filepath.Dir(w.files[i].path))
-			}
+	}
+	for i := range w.files {
+		n := &w.files[i]
+		if n.ahead != nil {
+			<-n.ahead.done
+			n.ahead = nil
+		}
+		os.Remove(n.path)
+		if w.byName {
+			os.Remove(filepath.Dir(n.path))
 		}
 	}
 	os.Remove(w.dir) // a link, or nothing
@@ -326,7 +355,16 @@ func inMemory(dir string, size uint64) bool {
 }
 
 func (n *newFile) write() (err error) {
-	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	pieces, mode := n.pieces, os.O_WRONLY|os.O_CREATE|os.O_EXCL
+	if n.ahead != nil {
+		<-n.ahead.done
+		if n.ahead.err == nil {
+			pieces, mode = without(pieces, n.ahead.runs), os.O_WRONLY
+		} else {
+			os.Remove(n.path)
+		}
+	}
+	f, err := os.OpenFile(n.path, mode, 0o600)
 	if err != nil {
 		return err
 	}
@@ -339,7 +377,7 @@ func (n *newFile) write() (err error) {
 	if err := f.Truncate(int64(n.size)); err != nil {
 		return err
 	}
-	return writePieces(f, n.pieces)
+	return writePieces(f, pieces)
 }
 
 // maxVectors is Linux's limit for one call (IOV_MAX).

@@ -24,7 +24,7 @@ type Edit struct {
 	f *File
 	// Indexed by section; nil as long as no section has such a change.
 	heads    []Section // the headers
-	places   [][]byte  // contents changed in place (same size)
+	places   []overlay // contents changed in place (same size)
 	excluded []bool    // their contents need not be written
 
 	moved   map[uint32][]byte // contents replaced, written behind the original
@@ -145,20 +145,43 @@ func (e *Edit) putSymbol(i uint32, s *Symbol) {
 	e.f.class.putSymbol(e.symbols[uint64(i)*e.f.class.symbolSize():], s, raw)
 }
 
-// own returns the writable contents of a section, changed in place.
-func (e *Edit) own(section uint32) []byte {
-	if len(e.moved) > 0 {
-		if b, ok := e.moved[section]; ok {
-			return b
-		}
+// An overlay is what a section's contents become: runs of overlayRun bytes,
+// nil where they stay. Of the relocations of debug information, tens of
+// megabytes, a few change here and there.
+type overlay [][]byte
+
+const overlayRun = 4096
+
+// overwrite changes contents of a section in place.
+func (e *Edit) overwrite(section uint32, off uint64, b []byte) {
+	if to, ok := e.moved[section]; ok {
+		copy(to[off:], b)
+		return
 	}
 	if e.places == nil {
-		e.places = make([][]byte, len(e.f.Sections))
+		e.places = make([]overlay, len(e.f.Sections))
 	}
+	was := e.f.Bytes(section)
 	if e.places[section] == nil {
-		e.places[section] = append([]byte{}, e.f.Bytes(section)...)
+		e.places[section] = make(overlay, (len(was)+overlayRun-1)/overlayRun)
 	}
-	return e.places[section]
+	for len(b) > 0 {
+		run := &e.places[section][off/overlayRun]
+		if *run == nil {
+			from := off / overlayRun * overlayRun
+			*run = append([]byte{}, was[from:min(from+overlayRun, uint64(len(was)))]...)
+		}
+		n := copy((*run)[off%overlayRun:], b)
+		off, b = off+uint64(n), b[n:]
+	}
+}
+
+// length is the size of a section's contents as edited so far, bytes.
+func (e *Edit) length(section uint32) uint64 {
+	if b, ok := e.moved[section]; ok {
+		return uint64(len(b))
+	}
+	return uint64(len(e.f.Bytes(section)))
 }
 
 // SetReloc replaces relocation i of a section. With SHT_REL, r.Addend is not
@@ -170,13 +193,15 @@ func (e *Edit) SetReloc(section uint32, i int, r Reloc) {
 		return
 	}
 	rela := e.f.Sections[at].Type == SHT_RELA
-	b, size := e.own(at), e.f.class.relocSize(rela)
-	if i < 0 || uint64(i) >= uint64(len(b))/size {
+	size := e.f.class.relocSize(rela)
+	if i < 0 || uint64(i) >= e.length(at)/size {
 		e.refuse(section, r.Offset, "no such relocation to change")
 		return
 	}
 	if e.fits(section, r) {
-		e.f.class.putReloc(b[uint64(i)*size:], rela, r)
+		var record [24]byte
+		e.f.class.putReloc(record[:], rela, r)
+		e.overwrite(at, uint64(i)*size, record[:size])
 	}
 }
 
@@ -196,12 +221,11 @@ func (e *Edit) Patch(section uint32, off uint64, b []byte) {
 		e.refuse(section, off, "tables of the object itself do not change like contents")
 		return
 	}
-	to := e.own(section)
-	if off > uint64(len(to)) || uint64(len(b)) > uint64(len(to))-off {
+	if n := e.length(section); off > n || uint64(len(b)) > n-off {
 		e.refuse(section, off, "a change lies outside the section")
 		return
 	}
-	copy(to[off:], b)
+	e.overwrite(section, off, b)
 }
 
 // head returns the header of a section as edited so far.
@@ -339,11 +363,12 @@ func (f *File) checkOverlap() error {
 type Piece struct {
 	At   uint64 // offset in the file
 	Data []byte // may be borrowed from the original
+	Same bool   // they are the original's at this offset
 }
 
 // Pieces lays out the edited object: runs of bytes in ascending order, and
-// the size of the whole. Between runs are holes, which read as zeros: the
-// contents of what is excluded, and the places of what was replaced, which no
+// the size of the whole. Between runs are holes, which read as zeros: most
+// contents of what is excluded, and places of what was replaced, which no
 // linker looks at.
 func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	f := e.f
@@ -381,18 +406,26 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	for i := range isHole {
 		if isHole[i] {
 			hole(uint32(i))
-		} else if e.places != nil && len(e.places[i]) > 0 {
-			changes = append(changes, change{Piece{f.Sections[i].Offset, e.places[i]}, uint64(len(e.places[i]))})
+		} else if e.places != nil {
+			for k, run := range e.places[i] {
+				if run != nil {
+					changes = append(changes, change{Piece{At: f.Sections[i].Offset + uint64(k)*overlayRun, Data: run}, uint64(len(run))})
+				}
+			}
 		}
 	}
 	end := uint64(len(f.Data))
-	var tail []byte
-	grow := func(section uint32, b []byte) {
-		for (end+uint64(len(tail)))%16 != 0 {
-			tail = append(tail, 0)
+	var tail []Piece
+	grow := func(section uint32, parts ...[]byte) {
+		end = (end + 15) &^ 15
+		heads[section].Offset = end
+		for _, b := range parts {
+			if len(b) > 0 {
+				tail = append(tail, Piece{At: end, Data: b})
+				end += uint64(len(b))
+			}
 		}
-		heads[section].Offset, heads[section].Size = end+uint64(len(tail)), uint64(len(b))
-		tail = append(tail, b...)
+		heads[section].Size = end - heads[section].Offset
 		hole(section) // where it was
 	}
 	movedOrder := make([]uint32, 0, len(e.moved))
@@ -404,10 +437,9 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 		grow(i, e.moved[i])
 	}
 	if e.symbols != nil {
-		tail = slices.Grow(tail, len(e.symbols)+len(f.strs)+len(e.strings)+64)
 		grow(f.Symtab, e.symbols)
 		if len(e.strings) > 0 {
-			grow(f.Sections[f.Symtab].Link, append(append(make([]byte, 0, len(f.strs)+len(e.strings)), f.strs...), e.strings...))
+			grow(f.Sections[f.Symtab].Link, f.strs, e.strings)
 		}
 		if e.xindex != nil {
 			for i := range f.Sections {
@@ -417,31 +449,64 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 			}
 		}
 	}
-	if f.class == class32 && end+uint64(len(tail)) > math.MaxUint32 {
-		return nil, 0, &FormatError{File: f.Name, Offset: end, What: "the file becomes too large for its ELF class"}
+	if f.class == class32 && end > math.MaxUint32 {
+		return nil, 0, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
 	}
 	if b := f.newHeaders(heads); b != nil {
-		changes = append(changes, change{Piece{f.head.shoff, b}, uint64(len(b))})
+		changes = append(changes, change{Piece{At: f.head.shoff, Data: b}, uint64(len(b))})
 	}
 	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.At, b.At) })
-	var pieces []Piece
+	pieces := make([]Piece, 0, len(changes)+len(tail)+1)
+	// keep takes over the original's bytes up to an offset.
 	var at uint64
-	for _, c := range changes {
-		if c.At > at {
-			pieces = append(pieces, Piece{at, f.Data[at:c.At:c.At]})
+	keep := func(to uint64) {
+		if n := len(pieces) - 1; n >= 0 && pieces[n].Same && pieces[n].At+uint64(len(pieces[n].Data)) == at {
+			at = pieces[n].At
+			pieces = pieces[:n]
 		}
+		if at < to {
+			pieces = append(pieces, Piece{at, f.Data[at:to:to], true})
+		}
+		at = to
+	}
+	for i := 0; i < len(changes); {
+		c := changes[i]
+		keep(c.At)
+		at += c.size
+		i++
 		if c.Data != nil {
 			pieces = append(pieces, c.Piece)
+			continue
 		}
-		at = c.At + c.size
+		// The zeros that align the next hole belong to this one.
+		for i < len(changes) && changes[i].Data == nil && isZero(f.Data[at:min(changes[i].At, at+minGap)]) && changes[i].At < at+minGap {
+			at = changes[i].At + changes[i].size
+			i++
+		}
+		if at-c.At < minHole {
+			to := at
+			at = c.At
+			keep(to)
+		}
 	}
-	if at < end {
-		pieces = append(pieces, Piece{at, f.Data[at:]})
+	keep(uint64(len(f.Data)))
+	return append(pieces, tail...), end, nil
+}
+
+// minHole is the smallest hole, bytes: a smaller one spares no page of a file
+// and costs a call of the system. Padding is shorter than minGap as a rule.
+const (
+	minHole = 4096
+	minGap  = 16
+)
+
+func isZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
 	}
-	if len(tail) > 0 {
-		pieces = append(pieces, Piece{end, tail})
-	}
-	return pieces, end + uint64(len(tail)), nil
+	return true
 }
 
 // change is a run of the original's bytes that is not taken over: Data stands
