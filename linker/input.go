@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"leanlink/merge"
 	"leanlink/objfile"
@@ -103,9 +106,22 @@ func readInputs(cl *CommandLine, real *Linker, ahead *ahead) (*inputs, error) {
 			in.wanted[f.SymbolName(i)] = true
 		}
 	}
+	// What does not depend on the other inputs is done for several at once.
+	opened := make([]openedFile, len(cl.Inputs))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for k := range opened {
+		if path := cl.Inputs[k].Path; path != "" {
+			g.Go(func() error {
+				opened[k] = in.mapped.read(resolve(cl.Dir, path), path)
+				return nil
+			})
+		}
+	}
+	g.Wait() // faults count in the order of the inputs
 	for k := range cl.Inputs {
 		file := inputFile{input: &cl.Inputs[k]}
-		if err := in.open(&file); err != nil {
+		if err := in.open(&file, &opened[k]); err != nil {
 			return nil, err
 		}
 		in.files = append(in.files, file)
@@ -113,16 +129,40 @@ func readInputs(cl *CommandLine, real *Linker, ahead *ahead) (*inputs, error) {
 	return in, nil
 }
 
-func (in *inputs) open(file *inputFile) error {
+// openedFile is a file that was mapped and, if it is an archive or an ELF file
+// that links know, parsed.
+type openedFile struct {
+	image   []byte
+	archive *objfile.Archive
+	elf     *objfile.File
+	// err is why it could not be mapped, bad what is wrong with it.
+	err, bad error
+}
+
+// read maps and parses the file at path; name is what errors call it.
+func (m *mappings) read(path, name string) (f openedFile) {
+	if f.image, f.err = m.open(path); f.err != nil {
+		return f
+	}
+	switch {
+	case objfile.IsArchive(f.image):
+		f.archive, f.bad = objfile.ParseArchive(name, f.image)
+	case objfile.FileType(f.image) == objfile.ET_REL || objfile.FileType(f.image) == objfile.ET_DYN:
+		f.elf, f.bad = objfile.Parse(name, f.image)
+	}
+	return f
+}
+
+func (in *inputs) open(file *inputFile, opened *openedFile) (err error) {
 	path := file.input.Path
 	if path == "" {
 		file.reason, in.unknown = "library not found", true
 		return nil
 	}
-	b, err := in.mapped.open(resolve(in.cl.Dir, path))
-	if err != nil {
-		return err
+	if opened.err != nil {
+		return opened.err
 	}
+	b := opened.image
 	switch {
 	case file.input.Format != "":
 		file.reason = "not in an object format (-b " + file.input.Format + ")"
@@ -130,10 +170,10 @@ func (in *inputs) open(file *inputFile) error {
 		file.reason = "only its symbols are used"
 		return in.pinNames(path, b)
 	case objfile.IsArchive(b):
-		file.archive, err = objfile.ParseArchive(path, b)
-		if err != nil {
-			return err
+		if opened.bad != nil {
+			return opened.bad
 		}
+		file.archive = opened.archive
 		return in.readMembers(file, b)
 	case objfile.IsBitcode(b):
 		file.reason, in.pinAll = "bitcode", true
@@ -144,12 +184,17 @@ func (in *inputs) open(file *inputFile) error {
 		file.archive = a
 		return in.readMembers(file, b)
 	case objfile.FileType(b) == objfile.ET_REL:
-		if file.object, err = in.parse(path, b); err == nil {
-			in.ahead.add(filepath.Base(path), file.object, resolve(in.cl.Dir, path), b)
+		if opened.bad != nil {
+			return opened.bad
 		}
-		return err
+		file.object = opened.elf
+		in.noteBytecode(file.object)
+		in.ahead.add(filepath.Base(path), file.object, resolve(in.cl.Dir, path), b)
 	case objfile.FileType(b) == objfile.ET_DYN:
-		return in.readShared(file, path, b)
+		if opened.bad != nil {
+			return opened.bad
+		}
+		in.readShared(file, opened.elf)
 	case objfile.IsELF(b):
 		file.reason = "an ELF file of another kind"
 		in.pinAll = true
@@ -160,16 +205,11 @@ func (in *inputs) open(file *inputFile) error {
 	return nil
 }
 
-// parse reads an object, and notes whether it has GCC's bytecode.
-func (in *inputs) parse(name string, b []byte) (*objfile.File, error) {
-	f, err := objfile.Parse(name, b)
-	if err != nil {
-		return nil, err
-	}
+// noteBytecode notes whether an object has GCC's bytecode.
+func (in *inputs) noteBytecode(f *objfile.File) {
 	for i := range f.Sections {
 		in.bytecode = in.bytecode || strings.HasPrefix(f.Sections[i].Name, ".gnu.lto_")
 	}
-	return f, nil
 }
 
 // pinNames takes every symbol of an object as wanted.
@@ -184,18 +224,13 @@ func (in *inputs) pinNames(path string, b []byte) error {
 	return nil
 }
 
-func (in *inputs) readShared(file *inputFile, path string, b []byte) error {
-	f, err := objfile.Parse(path, b)
-	if err != nil {
-		return err
-	}
+func (in *inputs) readShared(file *inputFile, f *objfile.File) {
 	file.shared = f
 	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 		// Names that it defines are wanted as well: the program's definition
 		// of such a name takes the library's place at run time.
 		in.wanted[f.SymbolName(i)] = true
 	}
-	return nil
 }
 
 // readScript reads a linker script given as an input, as libc.so and
@@ -252,18 +287,20 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 		return nil
 	}
 	in.libs[path] = true
-	b, err := in.mapped.open(resolve(in.cl.Dir, path))
-	if err != nil {
-		return err
+	opened := in.mapped.read(resolve(in.cl.Dir, path), path)
+	if opened.err != nil {
+		return opened.err
 	}
+	if opened.bad != nil {
+		return opened.bad
+	}
+	b, err := opened.image, error(nil)
 	nested := inputFile{input: &Input{Path: path, Group: file.input.Group}}
 	switch {
 	case objfile.FileType(b) == objfile.ET_DYN:
-		err = in.readShared(&nested, path, b)
+		in.readShared(&nested, opened.elf)
 	case objfile.IsArchive(b):
-		if nested.archive, err = objfile.ParseArchive(path, b); err != nil {
-			return err
-		}
+		nested.archive = opened.archive
 		if err = in.readMembers(&nested, b); err != nil {
 			return err
 		}
@@ -324,12 +361,16 @@ func (in *inputs) readMembers(file *inputFile, image []byte) error {
 			case objfile.FileType(data) != objfile.ET_REL || isMetadata(m.Name):
 				return nil, nil
 			}
-			f, err := in.parse(name, data)
-			if err == nil && a.Symbols != nil {
+			f, err := objfile.Parse(name, data)
+			if err != nil {
+				return nil, err
+			}
+			in.noteBytecode(f)
+			if a.Symbols != nil {
 				// Without an index it is also parsed to see what it defines.
 				in.ahead.add(filepath.Base(m.Name), f, source, image)
 			}
-			return f, err
+			return f, nil
 		}}
 	}
 	if a.Symbols != nil {
