@@ -53,8 +53,9 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 	if !ok {
 		return operand{kind: operandBad, follows: -1, id: uint64(src), off: int64(r.Offset)}
 	}
-	t := l.resolveRef(o, r.Sym)
-	if l.Arch.Reloc(r.Type).Kind == objfile.RelLow {
+	t := o.target(r.Sym)
+	kind := l.Arch.Reloc(r.Type).Kind
+	if kind == objfile.RelLow {
 		// Its symbol marks the instruction that it belongs to, and stands
 		// for what that one refers to.
 		if t.kind != toSection || t.sec != src {
@@ -62,7 +63,6 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 		}
 		return operand{kind: operandPlace, follows: -1, off: int64(t.value) + addend}
 	}
-	kind := l.Arch.Reloc(r.Type).Kind
 	if kind == objfile.RelSize {
 		// Two symbols of one place can have different sizes.
 		if t.global {
@@ -91,16 +91,15 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 	case toDiscarded:
 		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend, form: form}
 	}
-	to, ti := l.Of(t.sec)
-	ts := &to.File.Sections[ti]
-	if l.hasPieces(to, ts) && form == 0 {
-		if p, ok := piece(to.File, ti, t, addend); ok {
-			p.class = f.outputClass(to, ts.Name)
+	if l.is(t.sec, hasPieces) && form == 0 {
+		to, ti := l.Of(t.sec)
+		if p, ok := piece(to.File, ti, *t, addend); ok {
+			p.class = f.outputClass(to, to.File.Sections[ti].Name)
 			return p
 		}
 	}
 	c := f.index[t.sec]
-	if c < 0 || f.identity[t.sec] && (ts.Flags&objfile.SHF_EXECINSTR == 0 || l.seesAddress(src, o, i, r, t)) {
+	if c < 0 || f.identity[t.sec] && (!l.is(t.sec, isCode) || l.seesAddress(src, o, i, r, *t)) {
 		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend, form: form}
 	}
 	return operand{kind: operandNode, follows: c, off: int64(t.value) + addend, form: form}

@@ -30,8 +30,10 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 	if o.Reason != "" {
 		return nil, nil
 	}
-	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), marks: map[SecID]uint32{}}
-	for _, step := range [...]func() error{e.leaders, e.names, e.references, e.frames, e.exclusions, e.poison, e.thunks, e.strings} {
+	names := p.borrowNames(o)
+	defer p.returnNames(names)
+	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), names: names}
+	for _, step := range [...]func() error{e.leaders, e.disown, e.references, e.frames, e.exclusions, e.poison, e.thunks, e.strings} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -48,29 +50,69 @@ type editor struct {
 	l     *Link
 	o     *Object
 	edit  *objfile.Edit
-	marks map[SecID]uint32 // the symbol in this object that marks a leader
-	owned map[SymID]uint32 // the object's own global symbols, by name; see own
+	names *objectNames
+}
+
+// objectNames finds the symbols of one object by what they stand for: as
+// arrays, which one object after the other uses, for most references ask.
+type objectNames struct {
+	own   []uint32 // indexed by SymID: the object's own symbol of that name, 0 if it has none
+	mark  []uint32 // indexed by SecID: the symbol that marks a leader in this object, 0 if there is none yet
+	owned []SymID  // where own is not 0
+	marks []SecID  // where mark is not 0
+}
+
+// borrowNames returns the names of an object.
+func (p *Plan) borrowNames(o *Object) *objectNames {
+	n, _ := p.names.Get().(*objectNames)
+	if n == nil {
+		n = &objectNames{own: make([]uint32, len(p.Link.defs)), mark: make([]uint32, p.Link.Sections())}
+	}
+	for k, id := range o.globals {
+		n.own[id] = o.File.FirstGlobal + uint32(k)
+	}
+	n.owned = o.globals
+	return n
+}
+
+// returnNames has another object use them.
+func (p *Plan) returnNames(n *objectNames) {
+	for _, id := range n.owned {
+		n.own[id] = 0
+	}
+	for _, id := range n.marks {
+		n.mark[id] = 0
+	}
+	n.owned, n.marks = nil, n.marks[:0]
+	p.names.Put(n)
 }
 
 // Mark is the name of the symbol that marks a leader. No compiler makes
 // names with a dollar sign before a letter.
-func markName(n int) string { return fmt.Sprintf("leanlink$%d", n) }
+func markName(n uint32) string { return fmt.Sprintf("leanlink$%d", n) }
 
 // mark returns the symbol that stands for a leader in this object: a name
 // that the leader has already, or a new one.
 func (e *editor) mark(leader SecID) (uint32, error) {
-	if k, ok := e.marks[leader]; ok {
+	if k := e.names.mark[leader]; k != 0 {
 		return k, nil
 	}
+	k, err := e.newMark(leader)
+	if err == nil {
+		e.names.mark[leader] = k
+		e.names.marks = append(e.names.marks, leader)
+	}
+	return k, err
+}
+
+func (e *editor) newMark(leader SecID) (uint32, error) {
 	lo, li := e.l.Of(leader)
-	name, s := markName(e.p.leads[leader]), e.l.markSymbol(leader)
+	name, s := markName(e.p.leads[leader]-1), e.l.markSymbol(leader)
 	if k, ok := e.l.ownName(leader); ok {
 		if lo == e.o {
-			e.marks[leader] = k
 			return k, nil
 		}
-		if k, ok := e.own(lo.globals[k-lo.File.FirstGlobal]); ok {
-			e.marks[leader] = k
+		if k := e.names.own[lo.globals[k-lo.File.FirstGlobal]]; k != 0 {
 			return k, nil
 		}
 		// Declared as visible as it is defined: of two, the narrower wins.
@@ -81,12 +123,7 @@ func (e *editor) mark(leader SecID) (uint32, error) {
 	} else {
 		s.Type, s.Value = objfile.STT_NOTYPE, 0 // undefined here
 	}
-	k, err := e.edit.AddSymbol(name, s)
-	if err != nil {
-		return 0, err
-	}
-	e.marks[leader] = k
-	return k, nil
+	return e.edit.AddSymbol(name, s)
 }
 
 // ownName finds a global symbol of a leader that marks its start for the
@@ -115,10 +152,12 @@ func (l *Link) ownName(leader SecID) (uint32, bool) {
 func (e *editor) leaders() error {
 	for i := range e.o.File.Sections {
 		id := e.o.Base + SecID(i)
-		if a, ok := e.p.Align[id]; ok {
-			e.edit.SetAlign(uint32(i), a)
+		if e.p.Fate[id] == FateKept {
+			if a, ok := e.p.Align[id]; ok {
+				e.edit.SetAlign(uint32(i), a)
+			}
 		}
-		if _, ok := e.p.leads[id]; !ok {
+		if e.p.leads[id] == 0 {
 			continue
 		}
 		if _, err := e.mark(id); err != nil {
@@ -128,7 +167,7 @@ func (e *editor) leaders() error {
 			d := &e.l.defs[name]
 			s := e.l.Objects[d.object].File.Symbol(d.symbol)
 			s.Section = uint32(i)
-			if k, ok := e.own(name); ok {
+			if k := e.names.own[name]; k != 0 {
 				// The name is already in this object's table: a reference to
 				// the folded definition, or a definition that lost to it.
 				if err := e.edit.SetSymbol(k, s); err != nil {
@@ -149,20 +188,8 @@ func (e *editor) leaders() error {
 	return nil
 }
 
-// own finds a global name in this object's symbol table.
-func (e *editor) own(name SymID) (uint32, bool) {
-	if e.owned == nil {
-		e.owned = make(map[SymID]uint32, len(e.o.globals))
-		for k, id := range e.o.globals {
-			e.owned[id] = e.o.File.FirstGlobal + uint32(k)
-		}
-	}
-	k, ok := e.owned[name]
-	return k, ok
-}
-
-// names makes the global names of folded sections undefined.
-func (e *editor) names() error {
+// disown makes the global names of folded sections undefined.
+func (e *editor) disown() error {
 	f := e.o.File
 	for i := range f.Sections {
 		id := e.o.Base + SecID(i)
@@ -262,7 +289,8 @@ func (e *editor) frames() error {
 // out by itself, all but gold, which keeps every exception table; the others
 // are spared the work, and a link without --gc-sections folds, too.
 func (e *editor) exclusions() error {
-	f, excluded := e.o.File, map[uint32]bool{}
+	f := e.o.File
+	excluded := make([]bool, len(f.Sections))
 	for i := range f.Sections {
 		if _, grouped := e.o.groups[uint32(i)]; grouped || isEhFrame(&f.Sections[i]) {
 			continue

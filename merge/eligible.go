@@ -83,7 +83,7 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 	if l.opt.KeepSection != nil && l.opt.KeepSection(s.Name) {
 		return KeptByScript
 	}
-	if l.isRoot(o, i) {
+	if l.is(o.Base+SecID(i), isRoot) {
 		return Special
 	}
 	if l.noted[o.Base+SecID(i)] {

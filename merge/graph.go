@@ -106,6 +106,7 @@ type Link struct {
 	defs    []definition // indexed by SymID
 	symName []string     // indexed by SymID
 	objOf   []uint32     // indexed by SecID: the object
+	traits  []trait      // indexed by SecID
 	opt     Options
 	// losers lists the sections of definitions that were not chosen: another
 	// COMDAT group's copy, or a further definition of a name. Linkers do not
@@ -132,6 +133,35 @@ type Link struct {
 }
 
 const manySecs SecID = 1<<32 - 2
+
+// trait is what is asked of a section for every reference to it: headers are
+// large, and far apart.
+type trait uint8
+
+const (
+	isCode    trait = 1 << iota // SHF_EXECINSTR
+	isRoot                      // see Link.isRoot
+	hasPieces                   // see Link.hasPieces
+)
+
+// is reports whether a section has a trait.
+func (l *Link) is(id SecID, t trait) bool { return l.traits[id]&t != 0 }
+
+// characterise finds the traits of an object's sections.
+func (l *Link) characterise(o *Object) {
+	for i := range o.File.Sections {
+		s, t := &o.File.Sections[i], &l.traits[o.Base+SecID(i)]
+		if s.Flags&objfile.SHF_EXECINSTR != 0 {
+			*t |= isCode
+		}
+		if l.isRoot(o, uint32(i)) {
+			*t |= isRoot
+		}
+		if l.hasPieces(o, s) {
+			*t |= hasPieces
+		}
+	}
+}
 
 // Options are the facts of the link that decide what may change. Its functions
 // are called from several threads at once.
@@ -240,7 +270,7 @@ func NewLink(files []*objfile.File, opt Options) (*Link, error) {
 		base += SecID(len(f.Sections))
 		l.Objects = append(l.Objects, o)
 	}
-	l.objOf = make([]uint32, base)
+	l.objOf, l.traits = make([]uint32, base), make([]trait, base)
 	for i, o := range l.Objects {
 		for k := range o.File.Sections {
 			l.objOf[o.Base+SecID(k)] = uint32(i)
@@ -253,6 +283,7 @@ func NewLink(files []*objfile.File, opt Options) (*Link, error) {
 		o := l.Objects[i]
 		l.aim(o)
 		l.study(o)
+		l.characterise(o)
 	})
 	for _, o := range l.Objects {
 		l.opt.PinAll = l.opt.PinAll || o.bytecode

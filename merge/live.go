@@ -44,8 +44,8 @@ func (l *Link) mark() {
 	}
 	for _, o := range l.Objects {
 		for i := range o.File.Sections {
-			if l.opt.KeepAll || o.Reason != "" || l.isRoot(o, uint32(i)) {
-				reach(o.Base+SecID(i), NoSec)
+			if id := o.Base + SecID(i); l.opt.KeepAll || o.Reason != "" || l.is(id, isRoot) {
+				reach(id, NoSec)
 			}
 		}
 		if o.Reason != "" {
@@ -63,11 +63,9 @@ func (l *Link) mark() {
 	// Metadata that SHF_LINK_ORDER ties to a section lives with it.
 	dependents := map[SecID][]SecID{}
 	for _, o := range l.Objects {
-		for i := range o.File.Sections {
-			s := &o.File.Sections[i]
-			if s.Flags&objfile.SHF_LINK_ORDER != 0 && s.Flags&objfile.SHF_ALLOC != 0 && s.Link < uint32(len(o.File.Sections)) && s.Link != 0 {
-				k := o.Base + SecID(s.Link)
-				dependents[k] = append(dependents[k], o.Base+SecID(i))
+		for to, tied := range o.tied {
+			for _, i := range tied {
+				dependents[o.Base+SecID(to)] = append(dependents[o.Base+SecID(to)], o.Base+SecID(i))
 			}
 		}
 	}

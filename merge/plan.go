@@ -2,6 +2,7 @@ package merge
 
 import (
 	"strings"
+	"sync"
 
 	"leanlink/objfile"
 )
@@ -36,9 +37,9 @@ type Plan struct {
 	// Thunks has the new body of each FateThunk section.
 	Thunks map[SecID]*objfile.Thunk
 
-	// leads numbers the leaders, in link order, for the names of the
-	// symbols that mark them.
-	leads map[SecID]int
+	// leads numbers the leaders, from 1 and in link order, for the names of
+	// the symbols that mark them; 0 for all else. Indexed by SecID.
+	leads []uint32
 	// aliases lists, by leader, the names that it takes over.
 	aliases map[SecID][]SymID
 	// localAliases lists, by leader, the local names that it takes over.
@@ -48,6 +49,8 @@ type Plan struct {
 	// shapes numbers contents, by hash; see Shape.
 	shapes map[uint64]uint32
 	masked []byte // of the section that Shape was last asked for
+	// names has *objectNames that no object uses at the moment.
+	names sync.Pool
 }
 
 // localAlias is a local symbol of a folded section.
@@ -69,7 +72,7 @@ func (l *Link) Make() (*Plan, error) {
 	n := l.Sections()
 	p := &Plan{
 		Link: l, Fate: make([]Fate, n), Leader: make([]SecID, n), Reason: make([]Reason, n), Class: make([]int32, n),
-		Align: map[SecID]uint64{}, Thunks: map[SecID]*objfile.Thunk{}, leads: map[SecID]int{}, aliases: map[SecID][]SymID{},
+		Align: map[SecID]uint64{}, Thunks: map[SecID]*objfile.Thunk{}, leads: make([]uint32, n), aliases: map[SecID][]SymID{},
 		localAliases: map[SecID][]localAlias{},
 	}
 	inParallel(len(l.Objects), func(k int) {
@@ -278,15 +281,16 @@ func (p *Plan) remains(o *Object, i uint32) bool {
 
 // nameLeaders numbers the leaders in link order.
 func (p *Plan) nameLeaders() {
-	is := make([]bool, len(p.Fate))
-	for id := range p.Fate {
-		if lead := p.Leader[id]; lead != NoSec {
-			is[lead] = true
+	for _, lead := range p.Leader {
+		if lead != NoSec {
+			p.leads[lead] = 1
 		}
 	}
-	for id, yes := range is {
-		if yes {
-			p.leads[SecID(id)] = len(p.leads)
+	n := uint32(0)
+	for id := range p.leads {
+		if p.leads[id] != 0 {
+			n++
+			p.leads[id] = n
 		}
 	}
 }

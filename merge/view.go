@@ -46,7 +46,11 @@ func (l *Link) RootReason(id SecID) string {
 // that move to other objects, and those of leaders.
 func (p *Plan) Aliases() map[string]bool {
 	names := map[string]bool{}
-	for id := range p.leads {
+	for i, n := range p.leads {
+		id := SecID(i)
+		if n == 0 {
+			continue
+		}
 		if k, ok := p.Link.ownName(id); ok {
 			o, _ := p.Link.Of(id)
 			names[o.File.SymbolName(k)] = true

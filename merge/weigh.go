@@ -112,7 +112,7 @@ func (l *Link) findUses() {
 		default:
 			return
 		}
-		if l.Section(sec).Flags&objfile.SHF_EXECINSTR == 0 {
+		if !l.is(sec, isCode) {
 			return
 		}
 		r := rs.At(k)

@@ -325,38 +325,55 @@ func (e *Edit) move(section uint32, b []byte) {
 	}
 }
 
-// checkOverlap checks that no byte of the file belongs to two things: the
-// ELF header, the section headers, the contents of each section.
-func (f *File) checkOverlap() error {
+// byOffset lists the sections that have contents in the order of those, 0 for
+// the table of headers among them. It checks that no byte of the file belongs
+// to two things: the ELF header, the section headers, the contents of each
+// section.
+func (f *File) byOffset() ([]uint32, error) {
 	type extent struct {
 		at, end uint64
 		section uint32 // 0 for the headers
 	}
 	size := f.class.sectionSize() * uint64(len(f.Sections))
 	all := make([]extent, 0, len(f.Sections)+1)
-	all = append(all, extent{0, f.class.headerSize(), 0}, extent{f.head.shoff, f.head.shoff + size, 0})
+	all = append(all, extent{f.head.shoff, f.head.shoff + size, 0})
 	for i := range f.Sections {
 		if n := uint64(len(f.Bytes(uint32(i)))); n > 0 {
 			all = append(all, extent{f.Sections[i].Offset, f.Sections[i].Offset + n, uint32(i)})
 		}
 	}
 	slices.SortFunc(all, func(a, b extent) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.section, b.section))
+		switch {
+		case a.at < b.at:
+			return -1
+		case a.at > b.at:
+			return 1
+		}
+		return cmp.Compare(a.section, b.section)
 	})
-	for i := 1; i < len(all); i++ {
-		if a, b := all[i-1], all[i]; b.at < a.end {
+	order := make([]uint32, len(all))
+	for i, b := range all {
+		order[i] = b.section
+		if i == 0 {
+			continue
+		}
+		if a := all[i-1]; b.at < a.end {
 			switch {
-			case a.section == 0 && b.section == 0:
-				return &FormatError{File: f.Name, Offset: b.at, What: "the section headers overlap the ELF header"}
 			case b.section == 0:
-				return f.fail(a.section, b.at-a.at, "the section headers lie in a section")
+				return nil, f.fail(a.section, b.at-a.at, "the section headers lie in a section")
 			case a.section == 0:
-				return f.fail(b.section, 0, "the section lies in the headers")
+				return nil, f.fail(b.section, 0, "the section lies in the headers")
 			}
-			return f.fail(b.section, 0, "the section overlaps "+f.Sections[a.section].Name)
+			return nil, f.fail(b.section, 0, "the section overlaps "+f.Sections[a.section].Name)
 		}
 	}
-	return nil
+	if first := all[0]; first.at < f.class.headerSize() {
+		if first.section == 0 {
+			return nil, &FormatError{File: f.Name, Offset: first.at, What: "the section headers overlap the ELF header"}
+		}
+		return nil, f.fail(first.section, 0, "the section lies in the headers")
+	}
+	return order, nil
 }
 
 // Piece is a run of bytes of an edited object.
@@ -375,19 +392,15 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if e.err != nil {
 		return nil, 0, e.err
 	}
-	if err := f.checkOverlap(); err != nil {
+	order, err := f.byOffset()
+	if err != nil {
 		return nil, 0, err
 	}
-	heads := slices.Clone(f.Sections)
+	heads := f.Sections
 	if e.heads != nil {
-		copy(heads, e.heads)
+		heads = e.heads
 	}
-	var changes []change
-	hole := func(section uint32) {
-		if n := len(f.Bytes(section)); n > 0 {
-			changes = append(changes, change{Piece{At: f.Sections[section].Offset}, uint64(n)})
-		}
-	}
+	heads = slices.Clone(heads)
 	isHole := make([]bool, len(f.Sections))
 	for i := range heads {
 		s := &f.Sections[i]
@@ -403,17 +416,6 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 			heads[s.Rel].Size = 0
 		}
 	}
-	for i := range isHole {
-		if isHole[i] {
-			hole(uint32(i))
-		} else if e.places != nil {
-			for k, run := range e.places[i] {
-				if run != nil {
-					changes = append(changes, change{Piece{At: f.Sections[i].Offset + uint64(k)*overlayRun, Data: run}, uint64(len(run))})
-				}
-			}
-		}
-	}
 	end := uint64(len(f.Data))
 	var tail []Piece
 	grow := func(section uint32, parts ...[]byte) {
@@ -426,7 +428,7 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 			}
 		}
 		heads[section].Size = end - heads[section].Offset
-		hole(section) // where it was
+		isHole[section] = true // where it was
 	}
 	movedOrder := make([]uint32, 0, len(e.moved))
 	for i := range e.moved {
@@ -452,10 +454,24 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if f.class == class32 && end > math.MaxUint32 {
 		return nil, 0, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
 	}
-	if b := f.newHeaders(heads); b != nil {
-		changes = append(changes, change{Piece{At: f.head.shoff, Data: b}, uint64(len(b))})
+	var changes []change
+	headers := f.newHeaders(heads)
+	for _, i := range order {
+		at, n := f.Sections[i].Offset, uint64(len(f.Bytes(i)))
+		switch {
+		case i == 0 && headers != nil:
+			changes = append(changes, change{Piece{At: f.head.shoff, Data: headers}, uint64(len(headers))})
+		case i == 0:
+		case isHole[i]:
+			changes = append(changes, change{Piece{At: at}, n})
+		case e.places != nil:
+			for k, run := range e.places[i] {
+				if run != nil {
+					changes = append(changes, change{Piece{At: at + uint64(k)*overlayRun, Data: run}, uint64(len(run))})
+				}
+			}
+		}
 	}
-	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.At, b.At) })
 	pieces := make([]Piece, 0, len(changes)+len(tail)+1)
 	// keep takes over the original's bytes up to an offset.
 	var at uint64
