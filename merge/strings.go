@@ -34,8 +34,15 @@ func (e *editor) strings() error {
 	if used == nil {
 		return nil
 	}
+	// Relocations of debug information are many, and few name strings.
+	local := make([]bool, e.o.File.FirstGlobal) // by symbol: it is in such a section
+	for k := range local {
+		if s := e.o.File.Symbol(uint32(k)); s.Defined() && used[s.Section] != nil {
+			local[k] = true
+		}
+	}
 	for i := range e.o.File.Sections {
-		e.useStrings(uint32(i), used)
+		e.useStrings(uint32(i), local, used)
 	}
 	for i := range e.o.File.Sections { // in order, so that the same object comes out each time
 		if starts, ok := used[uint32(i)]; ok {
@@ -65,9 +72,10 @@ func (l *Link) hasLooseStrings(o *Object, i uint32) bool {
 }
 
 // useStrings marks what a section that stays refers to; debug information
-// counts, too. A section of strings that is referred to in a way that is not
-// understood is left out of used.
-func (e *editor) useStrings(section uint32, used map[uint32][]bool) {
+// counts, too. local says which symbols are of sections in used. A section of
+// strings that is referred to in a way that is not understood is left out of
+// used.
+func (e *editor) useStrings(section uint32, local []bool, used map[uint32][]bool) {
 	f := e.o.File
 	s := &f.Sections[section]
 	if s.Rel == 0 || s.Flags&objfile.SHF_ALLOC != 0 && !e.p.remains(e.o, section) {
@@ -75,13 +83,13 @@ func (e *editor) useStrings(section uint32, used map[uint32][]bool) {
 	}
 	rs := f.Relocs(section)
 	for k := range rs.Len() {
-		r := rs.At(k)
-		if r.Sym == 0 || r.Sym >= f.FirstGlobal {
+		if sym := rs.Sym(k); sym >= f.FirstGlobal || !local[sym] {
 			continue
 		}
+		r := rs.At(k)
 		sym := f.Symbol(r.Sym)
 		starts, ok := used[sym.Section]
-		if !ok || !sym.Defined() {
+		if !ok {
 			continue
 		}
 		addend, ok := e.l.addend(e.o, section, rs, r)
