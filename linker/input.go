@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -94,9 +93,9 @@ type inputFile struct {
 
 // readInputs opens every input of the link. What is not an object, archive
 // or shared object is left alone.
-func readInputs(cl *CommandLine, real *Linker, ahead *ahead) (*inputs, error) {
+func readInputs(cl *CommandLine, dirs func() []string, ahead *ahead) (*inputs, error) {
 	in := &inputs{cl: cl, ahead: ahead, wanted: map[string]bool{}, libs: map[string]bool{}}
-	in.dirs = sync.OnceValue(func() []string { return append(append([]string{}, cl.LibraryPaths...), real.searchDirs(cl)...) })
+	in.dirs = func() []string { return slices.Concat(cl.LibraryPaths, dirs()) }
 	var err error
 	if in.start, err = startFiles(cl, in.dirs(), &in.mapped); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,8 +14,12 @@ import (
 // folders of -L do not have them all, and so belongs in the worker. A library
 // that is nowhere keeps an empty Path.
 func (cl *CommandLine) FindLibraries(real *Linker) {
-	var defaults []string
-	asked := false
+	cl.findLibraries(sync.OnceValue(func() []string { return real.searchDirs(cl) }))
+}
+
+// findLibraries is FindLibraries with the folders that the real linker looks in
+// by itself.
+func (cl *CommandLine) findLibraries(defaults func() []string) {
 	for i := range cl.Inputs {
 		in := &cl.Inputs[i]
 		if in.Library == "" || in.Path != "" {
@@ -23,11 +28,7 @@ func (cl *CommandLine) FindLibraries(real *Linker) {
 		if in.Path = cl.findLibrary(in, cl.LibraryPaths); in.Path != "" {
 			continue
 		}
-		if !asked {
-			asked = true
-			defaults = real.searchDirs(cl)
-		}
-		in.Path = cl.findLibrary(in, defaults)
+		in.Path = cl.findLibrary(in, defaults())
 	}
 }
 
@@ -60,6 +61,16 @@ func (cl *CommandLine) findLibrary(in *Input, dirs []string) string {
 		}
 	}
 	return ""
+}
+
+// defaultDirs is searchDirs, asked once and from now on: a driver takes its
+// time to answer.
+func (l *Linker) defaultDirs(cl *CommandLine) func() []string {
+	dirs := sync.OnceValue(func() []string { return l.searchDirs(cl) })
+	if l.Takes == TakesDriver && cl.Style == StyleCC {
+		go dirs()
+	}
+	return dirs
 }
 
 // searchDirs is where the real linker looks for libraries after the folders

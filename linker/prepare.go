@@ -43,10 +43,11 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if reason := unsuited(cl); reason != "" {
 		return unchanged(reason)
 	}
+	dirs := real.defaultDirs(cl)
 	if err := p.decideTrims(real, NewEnvironment()); err != nil {
 		return nil, err
 	}
-	cl.FindLibraries(real)
+	cl.findLibraries(dirs)
 	var err error
 	if p.script, err = readScripts(cl); err != nil {
 		return unchanged(err.Error())
@@ -56,7 +57,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	}
 	p.out = p.newWriter(dir)
 	defer p.out.ahead.end()
-	if p.in, err = readInputs(cl, real, p.out.ahead); err != nil {
+	if p.in, err = readInputs(cl, dirs, p.out.ahead); err != nil {
 		return nil, err
 	}
 	p.out.ahead.start(uint64(p.in.mapped.size()))

@@ -450,17 +450,29 @@ func (l *Link) numberNames() {
 		total += len(of[n].names)
 	}
 	l.names = newNameTable(total / 2)
+	l.defs = make([]definition, 0, total/2)
 	for n, o := range l.Objects {
 		o.globals = make([]SymID, len(of[n].names))
 		for i, name := range of[n].names {
 			id, isNew := l.names.add(name, of[n].hashes[i])
 			if isNew {
-				l.defs = append(l.defs, definition{pinned: l.opt.Pinned[name], exported: l.opt.Wanted[name]})
+				l.defs = append(l.defs, definition{})
 			}
 			o.globals[i] = id
 		}
 	}
 	l.symName = l.names.names
+	// The objects have many times as many names as the options.
+	for name, yes := range l.opt.Pinned {
+		if id, ok := l.names.lookUp(name); ok {
+			l.defs[id].pinned = yes
+		}
+	}
+	for name, yes := range l.opt.Wanted {
+		if id, ok := l.names.lookUp(name); ok {
+			l.defs[id].exported = yes
+		}
+	}
 }
 
 // study reads what later phases want to know of one object: who compiled
