@@ -91,33 +91,43 @@ type inputFile struct {
 	reason string // why it is left alone, "" otherwise
 }
 
-// readInputs opens every input of the link. What is not an object, archive
-// or shared object is left alone.
+// readInputs finds and opens every input of the link; dirs are where the real
+// linker looks for libraries by itself. What is not an object, archive or
+// shared object is left alone.
 func readInputs(cl *CommandLine, dirs func() []string, ahead *ahead) (*inputs, error) {
 	in := &inputs{cl: cl, ahead: ahead, wanted: map[string]bool{}, libs: map[string]bool{}}
 	in.dirs = func() []string { return slices.Concat(cl.LibraryPaths, dirs()) }
-	var err error
-	if in.start, err = startFiles(cl, in.dirs(), &in.mapped); err != nil {
+	// What does not depend on the other inputs is done for several at once,
+	// while the driver says where libraries are.
+	opened := make([]openedFile, len(cl.Inputs))
+	var g errgroup.Group
+	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	begun := make([]bool, len(cl.Inputs))
+	begin := func() {
+		for k := range opened {
+			if path := cl.Inputs[k].Path; path != "" && !begun[k] {
+				begun[k] = true
+				g.Go(func() error {
+					opened[k] = in.mapped.read(resolve(cl.Dir, path), path)
+					return nil // faults count in the order of the inputs
+				})
+			}
+		}
+	}
+	begin()
+	cl.findLibraries(dirs)
+	begin()
+	start, err := startFiles(cl, in.dirs(), &in.mapped)
+	g.Wait()
+	if err != nil {
 		return nil, err
 	}
+	in.start = start
 	for _, f := range in.start {
 		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 			in.wanted[f.SymbolName(i)] = true
 		}
 	}
-	// What does not depend on the other inputs is done for several at once.
-	opened := make([]openedFile, len(cl.Inputs))
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for k := range opened {
-		if path := cl.Inputs[k].Path; path != "" {
-			g.Go(func() error {
-				opened[k] = in.mapped.read(resolve(cl.Dir, path), path)
-				return nil
-			})
-		}
-	}
-	g.Wait() // faults count in the order of the inputs
 	for k := range cl.Inputs {
 		file := inputFile{input: &cl.Inputs[k]}
 		if err := in.open(&file, &opened[k]); err != nil {

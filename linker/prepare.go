@@ -47,7 +47,6 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err := p.decideTrims(real, NewEnvironment()); err != nil {
 		return nil, err
 	}
-	cl.findLibraries(dirs)
 	var err error
 	if p.script, err = readScripts(cl); err != nil {
 		return unchanged(err.Error())
