@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"leanlink/objfile"
 )
 
 // The made-up programs are whole programs: they link with every linker there
@@ -36,7 +38,7 @@ func TestSynthetic(t *testing.T) {
 	}
 	sizes := map[string]int64{}
 	for i := range ways {
-		r, err := ways[i].run(dir, work)
+		r, err := ways[i].run(dir, work, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,10 +69,10 @@ func TestCommand(t *testing.T) {
 		}
 	}
 	var out, log strings.Builder
-	if err := run([]string{"-case", "hello", "-runs", "1", "-linker", "lld", "-cache", t.TempDir()}, &out, &log); err != nil {
+	if err := run([]string{"-case", "hello", "-runs", "1", "-linker", "lld", "-cache", t.TempDir(), "-pprof", t.TempDir()}, &out, &log); err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	for _, want := range []string{"pass-through: ", "\n### hello: ", "\n| lld | ", "\n| leanlink, lld | ", "worker fold ", "peak of the worker "} {
+	for _, want := range []string{"pass-through: ", "\n### hello: ", "\n| lld | ", "\n| leanlink, lld | ", "worker fold ", "peak of the worker ", "\nType: cpu\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -78,6 +80,62 @@ func TestCommand(t *testing.T) {
 	for _, args := range [][]string{{"-case", "no-such"}, {"more"}} {
 		if err := run(args, &out, &log); err == nil {
 			t.Errorf("%q: no error", args)
+		}
+	}
+}
+
+// A relink is of a crate whose objects are new, one of them with other contents
+// each time; the case that it was made of stays as it was.
+func TestRelink(t *testing.T) {
+	from := t.TempDir()
+	if err := os.Mkdir(filepath.Join(from, "in"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{
+		"args":      []byte("in/a.o\nin/b.o\nin/libc.a\n"),
+		"about":     []byte("leanlink: test\nstyle: cc\n"),
+		"in/a.o":    syntheticObject(0, 3, 3),
+		"in/b.o":    syntheticObject(0, 8, 8),
+		"in/libc.a": []byte("!<arch>\n"),
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(from, name), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := relink(func(options, string) (string, error) { return from, nil })(options{}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := openCrate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.objects) != 2 {
+		t.Fatalf("the crate has the objects %q", c.objects)
+	}
+	seen := map[string]bool{string(files["in/a.o"]): true, string(files["in/b.o"]): true}
+	for range 3 {
+		if err := c.change(); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range c.objects {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if was := seen[string(data)]; was == (path == c.changed) {
+				t.Errorf("%s: contents seen before: %v", filepath.Base(path), was)
+			}
+			if _, err := objfile.Parse(path, data); err != nil {
+				t.Error(err)
+			}
+			seen[string(data)] = true
+		}
+	}
+	for name, data := range files {
+		if now, err := os.ReadFile(filepath.Join(from, name)); err != nil || string(now) != string(data) {
+			t.Errorf("%s was changed (%v)", name, err)
 		}
 	}
 }

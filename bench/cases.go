@@ -15,6 +15,7 @@ type benchCase struct {
 	name, what string
 	slow       bool // not in a short run
 	runs       int  // at most; 0 for no limit
+	relink     bool // the crate changes before each run: see relink
 	// slowLinkers are left out, for they would take minutes.
 	slowLinkers []string
 	// build makes the case's folder if it is not there, and says where it is.
@@ -25,6 +26,7 @@ var cases = []benchCase{
 	{name: "hello", what: "cargo new, release", build: cargo("hello", helloWorld, "--release")},
 	{name: "firmware", what: "examples/cortex-m-json", build: cargo("firmware", example("cortex-m-json"), "--release")},
 	{name: "ripgrep", what: "ripgrep 15.2.0, release with debug information", build: ripgrep},
+	{name: "ripgrep-relink", what: "the same, one crate changed before each link", relink: true, build: relink(ripgrep)},
 	{name: "server", what: "bench/server, dev, folding asked for", slow: true, runs: 5, build: cargo("server", server)},
 	{name: "synthetic-1k", what: "1,000 functions", build: synthetic(1_000)},
 	{name: "synthetic-10k", what: "10,000 functions", build: synthetic(10_000)},

@@ -37,7 +37,9 @@ type options struct {
 	runs    int    // of each configuration
 	cache   string // folder for built programs and saved links
 	program string // leanlink; "" to build it
-	log     io.Writer
+	// profiles is a folder for profiles of leanlink's workers, "" for none.
+	profiles string
+	log      io.Writer
 }
 
 func run(args []string, stdout, stderr io.Writer) error {
@@ -49,6 +51,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	flags.IntVar(&o.runs, "runs", 11, "how often each link is made; the large ones are made less often")
 	flags.StringVar(&o.cache, "cache", "", "folder for what is built (default in the user's cache folder)")
 	flags.StringVar(&o.program, "leanlink", "", "the leanlink to measure (default built from this source)")
+	flags.StringVar(&o.profiles, "pprof", "", "folder for profiles of each of leanlink's links, of which the head is printed; profiling takes time itself")
 	short := flags.Bool("short", false, "three runs of each, and no link that takes minutes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -74,6 +77,12 @@ func run(args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 		o.cache = filepath.Join(dir, "leanlink", "bench")
+	}
+	if o.profiles != "" {
+		var err error
+		if o.profiles, err = filepath.Abs(o.profiles); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(o.cache, 0o777); err != nil {
 		return err

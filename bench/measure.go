@@ -134,13 +134,46 @@ func (l *link) ways(o options, out string) (ways []way) {
 	return ways
 }
 
+// newFolder makes a folder that has no profiles.
+func newFolder(dir string) error {
+	old, err := filepath.Glob(filepath.Join(dir, "worker-*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range old {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(dir, 0o777)
+}
+
 // measure makes the link in all ways, in turns, and prints what it cost.
 func (l *link) measure(o options, work string, w io.Writer) error {
 	ways := l.ways(o, filepath.Join(work, "out"))
+	var own *crate
+	if l.of.relink {
+		var err error
+		if own, err = openCrate(l.dir); err != nil {
+			return err
+		}
+	}
+	profiles := ""
+	if o.profiles != "" {
+		profiles = filepath.Join(o.profiles, l.of.name)
+		if err := newFolder(profiles); err != nil {
+			return err
+		}
+	}
 	for n := range l.runs + 1 {
 		for i := range ways {
 			fmt.Fprintf(o.log, "\r%s: run %d of %d: %-24s", l.of.name, n, l.runs, ways[i].name)
-			r, err := ways[i].run(l.dir, work)
+			if own != nil {
+				if err := own.change(); err != nil {
+					return err
+				}
+			}
+			r, err := ways[i].run(l.dir, work, profiles)
 			if err != nil {
 				return err
 			}
@@ -151,12 +184,12 @@ func (l *link) measure(o options, work string, w io.Writer) error {
 	}
 	fmt.Fprintf(o.log, "\r%-60s\r", "")
 	l.print(w, ways)
-	return nil
+	return printProfile(w, profiles)
 }
 
 // run makes a link once. A link of many arguments goes by a response file, as
-// rustc does it.
-func (y *way) run(dir, work string) (cost, error) {
+// rustc does it. profiles is a folder for leanlink's profiles, "" for none.
+func (y *way) run(dir, work, profiles string) (cost, error) {
 	argv := y.argv
 	if total := len(strings.Join(argv, " ")); total > 100_000 {
 		first := 1
@@ -178,6 +211,9 @@ func (y *way) run(dir, work string) (cost, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
 	cmd.Env = append(environment(y.vars...), "LEANLINK_TIMINGS="+times)
+	if profiles != "" {
+		cmd.Env = append(cmd.Env, "LEANLINK_PROFILE="+profiles)
+	}
 	var printed bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &printed
 	started := time.Now()

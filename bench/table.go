@@ -76,16 +76,37 @@ func passThrough(o options, work string, w io.Writer) error {
 	by := way{name: "leanlink", argv: append([]string{o.program}, bare.argv[1:]...), vars: []string{"LEANLINK_FOLD=off", "LEANLINK_REAL_LINKER=" + real}}
 	var more []time.Duration
 	for range 10 * o.runs {
-		a, err := bare.run(work, work)
+		a, err := bare.run(work, work, "")
 		if err != nil {
 			return err
 		}
-		b, err := by.run(work, work)
+		b, err := by.run(work, work, "")
 		if err != nil {
 			return err
 		}
 		more = append(more, b.wall-a.wall)
 	}
 	fmt.Fprintf(w, "### pass-through: %s ms more than the real linker alone (median of %d pairs)\n", millis(median(more)), len(more))
+	return nil
+}
+
+// printProfile writes where the processor time of a case's workers went, by
+// their profiles in a folder; "" for none.
+func printProfile(w io.Writer, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.cpu"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("no profiles in %s", dir)
+	}
+	// What leanlink's own functions call, the runtime and the system above all,
+	// counts for them.
+	args := append([]string{"tool", "pprof", "-top", "-nodecount=30", "-show", `leanlink/|klauspost|xxh3|gcBgMarkWorker$`}, files...)
+	out, err := exec.Command("go", args...).Output()
+	if err != nil {
+		return fmt.Errorf("go tool pprof: %w", err)
+	}
+	fmt.Fprintf(w, "\n```\n%s```\n", out)
 	return nil
 }

@@ -212,7 +212,7 @@ func workerMain(env *Environment) int {
 	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 
 	deferCollection()
-	w := &work{dir: env.Get(markWorker), env: env, clock: newTimings("worker", env)}
+	w := &work{dir: env.Get(markWorker), env: env, clock: newTimings("worker", env), profile: startProfile(env)}
 	steps := bufio.NewScanner(os.Stdin)
 	for steps.Scan() {
 		status, err := w.step(steps.Text())
@@ -220,6 +220,9 @@ func workerMain(env *Environment) int {
 			var message string
 			status, message = faultOf(err)
 			fmt.Fprintln(os.Stderr, oneLine(message))
+		}
+		if w.prepared == nil || w.prepared.Finish == nil {
+			w.profile.stop()
 		}
 		fmt.Fprintf(os.Stderr, "\x00%d", status)
 		if w.prepared != nil && w.prepared.Finish != nil {
@@ -260,6 +263,7 @@ type work struct {
 	dir      string // the link's work folder
 	env      *Environment
 	clock    *timings
+	profile  *profile
 	cl       *CommandLine
 	cfg      *Config
 	real     *Linker
@@ -305,6 +309,7 @@ func (w *work) step(name string) (status int, err error) {
 			return 0, errors.New("nothing to finish")
 		}
 		w.clock.lap("waiting")
+		defer w.profile.stop()
 		defer w.clock.write()
 		defer w.clock.lap("finish")
 		return workerDone, finishing(w.prepared.Finish, w.dir)
