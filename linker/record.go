@@ -210,8 +210,12 @@ func (p *preparation) outputSize(l *merge.Link, sums *report.Sums) (size uint64)
 	const (
 		symbol   = 24 // an entry of the symbol table
 		hdrEntry = 8  // of .eh_frame_hdr, for each function
+		perWord  = 3  // a relative relocation has three words
 	)
 	size = sums.After.InFile() + hdrEntry*sums.Framed
+	if p.cl.PIE || p.cl.Shared {
+		size += perWord * sums.After[report.KindRelro]
+	}
 	if !p.cl.StripAll { // what folds leaves its names to its leader
 		size += sums.NameBytes + symbol*sums.Symbols
 	}

@@ -37,6 +37,8 @@ type skeleton struct {
 	class []uint32 // 0 of what folds or was dropped
 	shape []uint32 // the same
 
+	dropped []uint64 // bytes of the dropped sections
+
 	input  InputIndex // of the last section
 	last   uint32     // its Index
 	totals Totals
@@ -45,7 +47,7 @@ type skeleton struct {
 
 // Sums are what can be said of an output before it is there.
 type Sums struct {
-	After  Bytes  // bytes of its sections
+	After  Bytes  // bytes of its sections, with what their alignment takes
 	Framed uint64 // sections in it that have FDEs
 	// Symbols and NameBytes count the symbols of live sections, folded or not,
 	// and the bytes of their names.
@@ -70,6 +72,7 @@ func (k *skeleton) add(s *Section, inputs, sections int) error {
 	bytes, class, shape := s.After(), s.Class, s.Shape
 	if s.Fate == FateDropped {
 		bytes = s.Size
+		k.dropped = append(k.dropped, bytes)
 	}
 	if s.Fate == FateDropped || s.Fate == FateFolded {
 		class, shape = 0, 0
@@ -77,6 +80,8 @@ func (k *skeleton) add(s *Section, inputs, sections int) error {
 	k.fate, k.kind, k.align, k.bytes, k.into = append(k.fate, s.Fate), append(k.kind, s.Kind), append(k.align, uint8(bits.TrailingZeros64(max(s.Align, 1)))), append(k.bytes, bytes), append(k.into, s.Into)
 	k.class, k.shape = append(k.class, class), append(k.shape, shape)
 	k.totals.add(s)
+	k.sums.After[s.Kind] += roundUp(s.After(), max(s.Align, 1))
+	k.sums.After[KindUnwind] += s.AfterFDE()
 	if s.Live() {
 		k.sums.Symbols += uint64(len(s.Symbols))
 		for i := range s.Symbols {
@@ -164,7 +169,6 @@ func (k *skeleton) end(r *Report, rows Rows) error {
 	if t := &k.totals; t.Before.Sum() < t.After.Sum() {
 		return fmt.Errorf("report: %d bytes before, more after: %d", t.Before.Sum(), t.After.Sum())
 	}
-	k.sums.After = k.totals.After
 	return nil
 }
 

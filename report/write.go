@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -44,6 +45,7 @@ type Unfinished struct {
 	place    *symbolPlaces
 	addr     []uint64 // by SectionIndex: in the output, 0 if unknown
 	ahead    []ahead  // up to the version that is expected to be small enough
+	hashes   int      // bytes of the hashes in names of dropped sections, at the most
 }
 
 // ahead is what is known of a version ahead of time.
@@ -51,7 +53,8 @@ type ahead struct {
 	least   uint64   // bytes that it has at the least
 	size    int      // see columns.bytes
 	level   int      // of compression
-	version *version // nil but for the last two: the guess may be somewhat off
+	same    bool     // it has what the one before has
+	version *version // nil but for the last three that were made: the guess may be somewhat off
 }
 
 // version is a report written down but for its tail, with something left out.
@@ -70,26 +73,60 @@ type version struct {
 // Write knows better.
 func Begin(r *Report, rows Rows, expected func(*Sums) uint64) (*Unfinished, error) {
 	u := &Unfinished{r: r, rows: rows, addr: make([]uint64, rows.Len)}
-	size := uint64(0)
-	for omit := (omission{}); ; {
-		c, err := u.columns(omit)
-		if err != nil {
-			return nil, err
+	var size uint64
+	for was, omit := (omission{}), (omission{}); ; {
+		a := u.next(was, omit)
+		least := a.least + uint64(rows.Len)/6 + 1000 // with about what the tail takes
+		if last := len(u.ahead) - 1; last >= 0 && (a.same || tooLarge(least, size)) {
+			a.size, a.level = u.ahead[last].size, u.ahead[last].level
+		} else {
+			c, err := u.columns(omit)
+			if err != nil {
+				return nil, err
+			}
+			if last < 0 {
+				size = expected(&u.skeleton.sums)
+			}
+			a.size = c.bytes()
+			a.level = level(a.size, size)
+			if a.version, err = u.newVersion(omit, c, a.level); err != nil {
+				return nil, err
+			}
+			least += uint64(a.version.packed.Len()) - a.least
+			a.least = uint64(a.version.packed.Len())
 		}
-		if len(u.ahead) == 0 {
-			size = expected(&u.skeleton.sums)
-		}
-		a := ahead{size: c.bytes(), level: level(c.bytes(), size)}
-		if a.version, err = u.newVersion(omit, c, a.level); err != nil {
-			return nil, err
-		}
-		a.least = uint64(a.version.packed.Len())
 		u.ahead = append(u.ahead, a)
-		if k := len(u.ahead) - 3; k >= 0 {
-			u.ahead[k].version = nil
-		}
-		if !tooLarge(a.least, size+size/2) || !omit.more() { // a smaller one made in vain costs as much as one made late
+		if was = omit; a.version != nil && !tooLarge(least, size) || !omit.more() {
 			return u, nil
+		}
+		u.forget()
+	}
+}
+
+// next says what is known of a version by the one before it, was.
+func (u *Unfinished) next(was, omit omission) (a ahead) {
+	if len(u.ahead) == 0 {
+		return a
+	}
+	least := u.ahead[len(u.ahead)-1].least
+	switch {
+	case omit.edges != was.edges:
+	case omit.hashes != was.hashes: // they do not compress
+		a.least, a.same = least-min(least, uint64(u.hashes)*9/8), u.hashes == 0
+	case !slices.ContainsFunc(u.skeleton.dropped, func(bytes uint64) bool { return bytes >= was.dropped && bytes < omit.dropped }):
+		a.least, a.same = least, true
+	}
+	return a
+}
+
+// forget keeps the latest of the versions that were made.
+func (u *Unfinished) forget() {
+	kept := 0
+	for k := len(u.ahead) - 1; k >= 0; k-- {
+		if kept == 3 {
+			u.ahead[k].version = nil
+		} else if u.ahead[k].version != nil {
+			kept++
 		}
 	}
 }
@@ -108,7 +145,7 @@ func (u *Unfinished) Write(w io.Writer) error {
 		if k < len(u.ahead) && u.ahead[k].level == level(u.ahead[k].size, u.r.Output.Size) {
 			known = u.ahead[k]
 		}
-		if !more || !tooLarge(known.least, u.r.Output.Size) {
+		if !more || !known.same && !tooLarge(known.least, u.r.Output.Size) {
 			v := known.version
 			if v == nil {
 				c, err := u.columns(omit)
@@ -178,9 +215,13 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 		default:
 			back = int64(moved[i] - moved[s.Into])
 		}
+		hashes := len(c.names.hashes)
 		ids = c.add(&s, back, omit.hashes && s.Fate == FateDropped, ids[:0])
 		if first {
 			place.add(i, &s, ids)
+			if s.Fate == FateDropped {
+				u.hashes += len(c.names.hashes) - hashes
+			}
 		}
 	}
 	if first {
