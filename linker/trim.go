@@ -83,7 +83,7 @@ func (p *preparation) trim(link *merge.Link, opt merge.Options) (*merge.Link, er
 		return nil, p.refuseCut(err)
 	}
 	if p.trims.cut.Trap {
-		p.note("panic = trap: %d functions, %d operands", t.Traps, t.Operands)
+		p.note("panic = trap: %d functions, %d operands, %d functions with dead ends (%d bytes)", t.Traps, t.Operands, t.DeadEnds, t.DeadBytes)
 	}
 	if p.trims.cut.Messages {
 		p.note("panic = message: %d functions, %d operands", t.Messages, t.Operands)
@@ -245,7 +245,7 @@ const dtRelr elf.DynTag = 36
 var verifyCuts = [...]verify.CutKind{merge.CutNone: verify.CutNone, merge.CutTrap: verify.CutTrap, merge.CutLocation: verify.CutLocation,
 	merge.CutReturn: verify.CutReturn, merge.CutFrames: verify.CutFrames, merge.CutRows: verify.CutRows,
 	merge.CutOperands: verify.CutOperands, merge.CutMessage: verify.CutMessage, merge.CutHandOn: verify.CutHandOn,
-	merge.CutEnds: verify.CutEnds}
+	merge.CutEnds: verify.CutEnds, merge.CutTable: verify.CutTable}
 
 // verifyCut is the name that the check has for a cut.
 func verifyCut(c merge.Cut) verify.CutKind {

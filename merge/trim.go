@@ -50,6 +50,7 @@ const (
 	CutMessage      // the function hands on an empty message
 	CutHandOn       // the function's body is a jump to one that does
 	CutEnds         // ways that lead to nothing but a trap are traps, or gone
+	CutTable        // the jump table of such a function leads to where its code is now
 
 	// CutAligned is added to what else was cut: the alignment is less.
 	CutAligned Cut = 1 << 7
@@ -72,6 +73,10 @@ type Trimmed struct {
 	// those that lost their message, Operands that of addresses that only fed
 	// them.
 	Traps, Messages, Operands int
+	// DeadEnds is the number of functions with code that only led to a trap,
+	// DeadBytes how much of it is gone.
+	DeadEnds  int
+	DeadBytes uint64
 	// Aligned is the number of functions whose alignment was taken down.
 	Aligned int
 	// Locations, Symbolizers are the numbers of Locations that were made one
@@ -97,6 +102,9 @@ type trimmer struct {
 	out   *Trimmed
 	// ignored are the registers that changed functions do not look at.
 	ignored map[SecID]registers
+	// cold are the functions that need no alignment, nil if none does or if that
+	// was not asked for.
+	cold map[SecID]bool
 }
 
 // Trim makes the trims. The link itself stays as it is: the result's files
@@ -121,7 +129,7 @@ func (l *Link) Trim(t Trim) (*Trimmed, error) {
 		x.backtraces()
 	}
 	if t.Trap {
-		x.deadEnds(t.Frames)
+		x.deadEnds(t)
 	}
 	x.operands()
 	if t.Align {

@@ -31,11 +31,7 @@ func (x *trimmer) alignments() {
 	if l.Arch.Machine != objfile.EM_X86_64 {
 		return
 	}
-	wanted := func(SecID) bool { return true }
-	if !l.optimisedForSize() {
-		cold := l.coldFunctions()
-		wanted = func(id SecID) bool { return cold[id] }
-	}
+	wanted := x.unaligned(Trim{Align: true})
 	for _, o := range l.Objects {
 		if !o.Rust || o.Reason != "" {
 			continue
@@ -54,6 +50,17 @@ func (x *trimmer) alignments() {
 			x.out.Aligned++
 		}
 	}
+}
+
+// unaligned says which functions need no alignment for speed.
+func (x *trimmer) unaligned(t Trim) func(SecID) bool {
+	if !t.Align {
+		return func(SecID) bool { return false }
+	}
+	if x.cold == nil && !x.l.optimisedForSize() {
+		x.cold = x.l.coldFunctions()
+	}
+	return func(id SecID) bool { return x.cold == nil || x.cold[id] }
 }
 
 // isFunctionSection reports whether a section holds one function's code.

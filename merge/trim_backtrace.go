@@ -90,11 +90,17 @@ func (o *Object) isSymbolizer(i uint32) (thumb, ok bool) {
 // demangler cuts the standard library's own copy of rustc_demangle, which only
 // prints the names that the symbolizer finds. Without names nothing calls it,
 // but closures that print them stay reachable. It is a crate of its own, and
-// no one else can name it.
+// no one else can name it. Link-time optimisation puts it into an object with
+// others; there the names tell it apart.
 func (x *trimmer) demangler() {
+	crate := x.l.stdDemangler()
 	for _, o := range x.l.Objects {
+		if !o.Rust || o.Reason != "" {
+			continue
+		}
 		file, _, ok := strings.Cut(o.File.Name, "(")
-		if !ok || !strings.Contains(file, "/rustlib/") || !strings.Contains(file, "/librustc_demangle-") || !o.Rust || o.Reason != "" {
+		alone := ok && strings.Contains(file, "/rustlib/") && strings.Contains(file, "/librustc_demangle-")
+		if !alone && crate == "" {
 			continue
 		}
 		for i := range o.File.Sections {
@@ -106,14 +112,82 @@ func (x *trimmer) demangler() {
 			for _, k := range o.Symbols(uint32(i)) {
 				if sym := o.File.Symbol(k); sym.Type == objfile.STT_FUNC {
 					functions++
-					if sym.Value&^x.l.thumbBit(&sym) == 0 && strings.Contains(o.File.NameOf(&sym), "14rustc_demangle") {
+					name := o.File.NameOf(&sym)
+					if sym.Value&^x.l.thumbBit(&sym) == 0 && (alone && strings.Contains(name, "14rustc_demangle") || definedBy(name, crate)) {
 						own++
 					}
 				}
 			}
 			if functions > 0 && functions == own {
 				x.trap(o, uint32(i))
+				x.ignored[o.Base+SecID(i)] = allRegisters
 			}
 		}
 	}
+}
+
+// stdBacktraces is in the names of the standard library's functions that call
+// its demangler, and demanglerCrate in those of a demangler: its crate, with
+// the number that tells it from others of that name.
+var (
+	stdBacktraces  = regexp.MustCompile(`^_R[A-Za-z0-9_]*Cs[0-9A-Za-z]+_3std12backtrace_rs9symbolize`)
+	demanglerCrate = regexp.MustCompile(`^_RNv(?:Nt|Ms?[0-9a-zA-Z]*_)*(Cs[0-9A-Za-z]+_14rustc_demangle)`)
+)
+
+// stdDemangler is how names have the crate of the standard library's own copy
+// of rustc_demangle: its symbolizer calls that one and no other. It is "" if
+// there is none, or if that is not clear.
+func (l *Link) stdDemangler() string {
+	crate := ""
+	for _, o := range l.Objects {
+		if !o.Rust || o.Reason != "" {
+			continue
+		}
+		for i := range o.File.Sections {
+			if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR == 0 || s.Rel == 0 || s.MultiRel || !o.isNamed(uint32(i), stdBacktraces) {
+				continue
+			}
+			rs := o.File.Relocs(uint32(i))
+			for k := range rs.Len() {
+				t := o.target(rs.At(k).Sym)
+				if t.kind != toSection {
+					continue
+				}
+				to, sec := l.Of(t.sec)
+				for _, k := range to.Symbols(sec) {
+					m := demanglerCrate.FindStringSubmatch(to.File.SymbolName(k))
+					switch {
+					case m == nil:
+					case crate != "" && crate != m[1]:
+						return ""
+					default:
+						crate = m[1]
+					}
+				}
+			}
+		}
+	}
+	return crate
+}
+
+// isNamed reports whether a symbol of a section has a name like that.
+func (o *Object) isNamed(i uint32, like *regexp.Regexp) bool {
+	for _, k := range o.Symbols(i) {
+		if name := o.File.SymbolName(k); strings.Contains(name, "backtrace_rs") && like.MatchString(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// definedBy reports whether a name is of a function that a crate defines, and
+// not only one that it has an instance of: the crate is in the name before the
+// end.
+func definedBy(name, crate string) bool {
+	name, _, _ = strings.Cut(name, ".") // what LLVM puts behind it
+	k := -1
+	if crate != "" && strings.HasPrefix(name, "_R") {
+		k = strings.Index(name, crate)
+	}
+	return k >= 0 && k+len(crate) < len(name)
 }

@@ -61,6 +61,9 @@ type instruction struct {
 	quiet    bool
 	perhaps  bool // it depends on a condition whether it does anything
 	inside   bool // it belongs to the instruction before it
+	// Where code can be moved:
+	nop   bool  // it does nothing at all
+	field uint8 // the distance to where it goes is in that many last bytes, 0 if a relocation says it
 }
 
 // tableEntry is the field of a jump table amid the code.
@@ -82,7 +85,9 @@ type body struct {
 	table   []tableEntry
 	doomed  []bool // parallel to code
 	live    []bool // parallel to code: can be reached, and is not doomed
+	met     []bool // parallel to code: can be reached, and is doomed
 	used    []bool // by place: of a constant or table that live code reads
+	fixed   bool   // something refers to its code in a way that is not understood
 }
 
 // endMachine is what the search must know of a machine.
@@ -95,20 +100,31 @@ type endMachine struct {
 	retable func(bytes []byte, b *body, e tableEntry, to uint32) bool
 	// trap fills bytes, as many as an instruction has.
 	trap func(bytes []byte)
+	// moves says that what is left can be moved (trim_ends_move.go). The others
+	// of these functions are for those that stay in place.
+	moves bool
+	// whole reports whether a function can be taken apart; nil for all. frames
+	// says that nothing unwinds.
+	whole func(x *trimmer, o *Object, i uint32, frames bool) bool
 }
 
 // endMachines are those whose code can be decoded.
 var endMachines = map[uint16]*endMachine{
-	objfile.EM_ARM: &thumbEnds,
+	objfile.EM_ARM:    &thumbEnds,
+	objfile.EM_X86_64: &x86Ends,
 }
 
 // deadEnds cuts them. It comes after what makes panic entry points traps.
-func (x *trimmer) deadEnds(frames bool) {
+func (x *trimmer) deadEnds(t Trim) {
 	m := endMachines[x.l.Arch.Machine]
 	if m == nil {
 		return
 	}
-	bodies := x.doom(m)
+	bodies := x.doom(m, t.Frames)
+	if m.moves {
+		x.takeApart(bodies, t)
+		return
+	}
 	entered := x.l.enteredWithin()
 	for _, b := range bodies {
 		entries := entered[b.o.Base+SecID(b.section)]
@@ -116,12 +132,12 @@ func (x *trimmer) deadEnds(frames bool) {
 			continue
 		}
 		b.reach(entries)
-		b.cut(m, entries, frames || len(b.o.framesOf(b.section)) == 0)
+		b.cut(m, entries, t.Frames || len(b.o.framesOf(b.section)) == 0)
 	}
 }
 
 // doom finds the functions that have doomed code, in link order.
-func (x *trimmer) doom(m *endMachine) []*body {
+func (x *trimmer) doom(m *endMachine, frames bool) []*body {
 	known := map[SecID]*body{}
 	var order []SecID
 	for again := true; again; {
@@ -133,7 +149,7 @@ func (x *trimmer) doom(m *endMachine) []*body {
 			for i := range o.File.Sections {
 				id := o.Base + SecID(i)
 				s := &o.File.Sections[i]
-				if !isFunctionSection(s) || s.Rel == 0 || x.ignored[id] == allRegisters || !x.callsTrap(o, uint32(i)) {
+				if !isFunctionSection(s) || s.Rel == 0 || x.ignored[id] == allRegisters || !x.callsTrap(o, uint32(i)) && !(m.moves && frames && o.unwinds(uint32(i))) {
 					continue
 				}
 				if c := x.out.Cuts[o.index]; c != nil && c[i] != CutNone {
@@ -141,7 +157,9 @@ func (x *trimmer) doom(m *endMachine) []*body {
 				}
 				b, seen := known[id]
 				if !seen {
-					b = x.decode(m, o, uint32(i))
+					if m.whole == nil || m.whole(x, o, uint32(i), frames) {
+						b = x.decode(m, o, uint32(i))
+					}
 					known[id] = b
 					order = append(order, id)
 				}
@@ -155,7 +173,7 @@ func (x *trimmer) doom(m *endMachine) []*body {
 	slices.Sort(order)
 	var bodies []*body
 	for _, id := range order {
-		if b := known[id]; b != nil && slices.Contains(b.doomed, true) {
+		if b := known[id]; b != nil && (m.moves || slices.Contains(b.doomed, true)) {
 			bodies = append(bodies, b)
 		}
 	}
@@ -295,7 +313,7 @@ func (b *body) leadsToTrap(k int) bool {
 
 // reach finds the code that is still needed, and the constants that it reads.
 func (b *body) reach(entries []uint32) {
-	b.live = make([]bool, len(b.code))
+	b.live, b.met = make([]bool, len(b.code)), make([]bool, len(b.code))
 	b.used = make([]bool, len(b.bytes))
 	var todo []int32
 	enter := func(place uint32) {
@@ -303,6 +321,8 @@ func (b *body) reach(entries []uint32) {
 		if k := b.at(place); k >= 0 && !b.live[k] && (!b.doomed[k] || b.code[k].inside) {
 			b.live[k] = true
 			todo = append(todo, k)
+		} else if k >= 0 && b.doomed[k] {
+			b.met[k] = true
 		}
 	}
 	enter(0)
@@ -390,6 +410,8 @@ func (b *body) cut(m *endMachine, entries []uint32, shorten bool) {
 	x.edit(b.o).SetContents(b.section, code, kept)
 	x.out.Cuts[b.o.index][b.section] = CutEnds
 	x.out.Operands += cuts
+	x.out.DeadEnds++
+	x.out.DeadBytes += uint64(len(b.bytes) - len(code))
 	if len(code) < len(b.bytes) {
 		b.shorten(uint64(end), uint64(len(code)))
 	}

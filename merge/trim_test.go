@@ -43,8 +43,10 @@ const trapProgram = `
 	.section .text.main,"ax",@progbits
 	.globl main
 	.type main,@function
-main:	call ` + panicFmtName + `@PLT
+main:	.cfi_startproc
+	call ` + panicFmtName + `@PLT
 	ret
+	.cfi_endproc
 	.section .text.` + panicFmtName + `,"ax",@progbits
 	.p2align 4
 	.globl ` + panicFmtName + `

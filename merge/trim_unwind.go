@@ -55,11 +55,10 @@ func (x *trimmer) dropFrames() error {
 			continue
 		}
 		for i := range o.File.Sections {
-			s := &o.File.Sections[i]
-			_, grouped := o.groups[uint32(i)]
-			if !isEhFrame(s) || s.Flags&objfile.SHF_ALLOC == 0 || s.Size == 0 || s.MultiRel || grouped {
+			if !o.canDropFrames(uint32(i)) {
 				continue
 			}
+			s := &o.File.Sections[i]
 			x.edit(o).SetContents(uint32(i), nil, nil)
 			x.out.Cuts[o.index][i] = CutFrames
 			x.out.Frames += s.Size
@@ -69,4 +68,11 @@ func (x *trimmer) dropFrames() error {
 		x.out.Missing[key] = []string{".eh_frame"}
 	}
 	return nil
+}
+
+// canDropFrames reports whether a section is a frame table that can be emptied.
+func (o *Object) canDropFrames(i uint32) bool {
+	s := &o.File.Sections[i]
+	_, grouped := o.groups[i]
+	return o.Reason == "" && isEhFrame(s) && s.Flags&objfile.SHF_ALLOC != 0 && s.Size > 0 && !s.MultiRel && !grouped
 }

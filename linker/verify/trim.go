@@ -29,6 +29,7 @@ const (
 	CutMessage          // the function that panics with messages go through, with an empty one
 	CutHandOn           // a function that only hands its Location on to that one
 	CutEnds             // code whose ways to nothing but a trap are traps, or gone
+	CutTable            // the jump table of such code, which was moved
 
 	CutAligned CutKind = 1 << 7 // besides: a function that may lie anywhere
 )
@@ -64,6 +65,7 @@ func (v *checker) proveCuts() error {
 			v.proveCut(was, v.objects[i], v.claim.Objects[i].Cuts)
 		}
 	}
+	v.proveInside()
 	return nil
 }
 
@@ -92,7 +94,7 @@ func (v *checker) proveCut(was, is *object, cuts []CutKind) {
 			}
 			x.value, x.size, y.value, y.size = 0, 0, 0, 0
 		}
-		if k == CutEnds && v.shortenedSymbol(&x, &y, was.sections[x.shndx], is.sections[x.shndx]) {
+		if k&^CutAligned == CutEnds && v.shortenedSymbol(&x, &y, was.sections[x.shndx], is.sections[x.shndx]) {
 			continue
 		}
 		if x != y {
@@ -141,6 +143,9 @@ func (v *checker) unlikeCut(was, is *section, kind CutKind, cut func(uint32) Cut
 		if strings.Contains(was.obj.name, "/librustc_demangle-") && strings.Contains(was.obj.name, "/rustlib/") {
 			return v.unlikeBody(was, is, trapBodies, demanglerName, "trap") // the standard library's own
 		}
+		if own := v.ownDemangler(); own != nil && !slices.ContainsFunc(was.syms, func(k uint32) bool { return panicName.MatchString(was.obj.symbols[k].name) }) {
+			return v.unlikeBody(was, is, trapBodies, own, "trap")
+		}
 		return v.unlikeBody(was, is, trapBodies, panicName, "trap")
 	case CutReturn:
 		return v.unlikeBody(was, is, returnBodies, symbolizerName, "return")
@@ -161,6 +166,8 @@ func (v *checker) unlikeCut(was, is *section, kind CutKind, cut func(uint32) Cut
 		return v.unlikeHandOn(was, is)
 	case CutEnds:
 		return v.unlikeEnds(was, is)
+	case CutTable:
+		return v.unlikeTable(was, is)
 	}
 	return fmt.Sprintf("a cut of a kind that is not known: %d", kind)
 }
@@ -243,6 +250,50 @@ func strangers(o *object) map[uint32]string {
 
 // demanglerName is what the manglings have in common of the standard library's copy of rustc_demangle.
 var demanglerName = regexp.MustCompile(`14rustc_demangle`)
+
+// ownDemangler is what the names of the standard library's copy of rustc_demangle have in common where its object holds
+// other crates, too: the crate with its number, somewhere before the end, where it would only say who made an instance.
+// The number is known from what the symbolizer refers to; nil if it refers to none or to several.
+func (v *checker) ownDemangler() *regexp.Regexp {
+	if v.demanglerSought {
+		return v.demangler
+	}
+	v.demanglerSought = true
+	found := map[string]bool{}
+	for _, o := range v.objects {
+		for _, s := range o.sections {
+			if !s.code() || !slices.ContainsFunc(s.syms, func(k uint32) bool { return symbolizeName.MatchString(o.symbols[k].name) }) {
+				continue
+			}
+			was := v.originals[s] // what refers to it may be cut, too
+			if was == nil {
+				was = s
+			}
+			for _, r := range was.relocs {
+				t := &o.targets[r.sym]
+				if t.kind != toSection {
+					continue
+				}
+				for _, k := range t.sec.syms {
+					if m := demanglerItem.FindStringSubmatch(t.sec.obj.symbols[k].name); m != nil {
+						found[m[1]] = true
+					}
+				}
+			}
+		}
+	}
+	if len(found) == 1 {
+		for crate := range found {
+			v.demangler = regexp.MustCompile(`^_R\w*` + crate + `\w`)
+		}
+	}
+	return v.demangler
+}
+
+var (
+	symbolizeName = regexp.MustCompile(`^_R\w*C(s\w+_)?3std12backtrace_rs9symbolize`)
+	demanglerItem = regexp.MustCompile(`^_RNv\w*?(Cs[0-9A-Za-z]+_14rustc_demangle)`)
+)
 
 // symbolizerName is what the manglings have in common of the function that resolves a backtrace's addresses.
 var symbolizerName = regexp.MustCompile(`backtrace_rs9symbolize5gimli5Cache\S*11with_global|backtrace_rs9symbolize5gimli\S*5Cache11with_global`)

@@ -39,7 +39,17 @@ func proveOne(t *testing.T, was, is []byte, cuts map[string]CutKind) []string {
 
 func proveOneOf(t *testing.T, arch *arch, word uint64, was, is []byte, cuts map[string]CutKind) []string {
 	t.Helper()
-	v := &checker{arch: arch, res: &Result{}, out: &output{word: word}}
+	return proveWith(t, &checker{arch: arch, res: &Result{}, out: &output{word: word}}, was, is, cuts)
+}
+
+// proveAside is proveOne for an output with sections that are not loaded.
+func proveAside(t *testing.T, was, is []byte, cuts map[string]CutKind, aside []string) []string {
+	t.Helper()
+	return proveWith(t, &checker{arch: x8664, res: &Result{}, out: &output{word: 8, aside: aside}}, was, is, cuts)
+}
+
+func proveWith(t *testing.T, v *checker, was, is []byte, cuts map[string]CutKind) []string {
+	t.Helper()
 	in := &Object{Name: "a.o", Data: is, Untrimmed: was}
 	o, err := readObject(in, 0, v.arch)
 	if err != nil {

@@ -22,6 +22,7 @@ const (
 	strideTable               // to a place that a table names
 	strideCall                // to another function, and on
 	strideLeave               // out of the function
+	strideAway                // out of the function, or on
 )
 
 // strideAt is one instruction. Its constant is at [from, from+n) of the section; with a table, that is the table.
@@ -33,6 +34,7 @@ type strideAt struct {
 	each     uint64 // the size of a table's entry
 	prefix   int    // how many instructions behind it depend on a condition
 	external bool   // a relocation says where it goes
+	field    uint64 // that changes the instruction from there on
 }
 
 // strider reads the instruction at a place, by machine; entry is where an entry of a table leads. trap is what may be in
@@ -46,7 +48,8 @@ type strider struct {
 }
 
 var striders = map[elf.Machine]*strider{
-	elf.EM_ARM: {at: thumbStride, entry: thumbEntry, data: thumbData, form: thumbBranchForm, trap: "\xfe\xde"},
+	elf.EM_X86_64: {at: x86Stride, trap: "\x0f\x0b"}, // what is moved is compared by trimends_x86.go
+	elf.EM_ARM:    {at: thumbStride, entry: thumbEntry, data: thumbData, form: thumbBranchForm, trap: "\xfe\xde"},
 }
 
 // unlikeEnds says what makes code other than the original but for dead ends; "" if nothing.
@@ -55,6 +58,8 @@ func (v *checker) unlikeEnds(was, is *section) string {
 	switch {
 	case m == nil:
 		return "the code of this machine is not known so well"
+	case v.arch.machine == elf.EM_X86_64:
+		return v.unlikeMoved(was, is)
 	case !was.code() || was.align != is.align || is.size > was.size || was.typ != uint32(elf.SHT_PROGBITS):
 		return "should be code, and no more than there was"
 	}
@@ -366,15 +371,15 @@ func (v *checker) followDoomed(m *strider, was, is *section, at uint64, depends 
 			return what
 		}
 		return on()
-	case strideCall, strideLeave:
-		r := relocAt(was, at)
+	case strideCall, strideLeave, strideAway:
+		r := relocAt(was, at+s.field)
 		if r == nil || !s.external || !v.arch.call(was, r) {
 			return no("goes where it is not known")
 		}
 		if !v.startOfTrap(m, is, r) {
 			return no("goes on elsewhere")
 		}
-		if depends > 0 {
+		if depends > 0 || s.kind == strideAway {
 			return on()
 		}
 		return ""
@@ -389,12 +394,13 @@ func (v *checker) startOfTrap(m *strider, is *section, r *reloc) bool {
 	if t.kind != toSection || !known || t.value&v.arch.codeMask != 0 || r.addend != -bias {
 		return false
 	}
-	switch v.cutOf(t.sec) {
-	case CutTrap:
+	if v.cutOf(t.sec) == CutTrap {
 		return true
-	case CutEnds:
-		was := v.originals[t.sec]
-		return m.trapAt(t.sec, 0) && was != nil && v.notDoomed(m, was, t.sec, 0) == ""
 	}
-	return false
+	// One that does nothing else than to call a trap is as good as one.
+	to := v.originals[t.sec]
+	if to == nil {
+		to = t.sec // of an object that was not trimmed
+	}
+	return to.code() && v.notDoomed(m, to, t.sec, 0) == ""
 }

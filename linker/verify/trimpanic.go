@@ -242,7 +242,7 @@ func (v *checker) neededOperand(was, is *section, r reloc) string {
 			if to == nil {
 				return "is for another call"
 			}
-			if v.cutOf(to) == CutTrap {
+			if v.cutOf(to) == CutTrap || v.startOfTrap(striders[elf.EM_X86_64], is, relocAt(was, next-4)) {
 				return ""
 			}
 			location, ok := v.locationRegister(to, 0)

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"sort"
 )
 
@@ -159,6 +160,16 @@ type checker struct {
 	// strangers is what unlikePassed needs of the object strangersOf.
 	strangersOf *object
 	strangers   map[uint32]string
+
+	// moved are the functions in which code was moved, tableEntries the entries of their jump tables; tables and users
+	// are what tablesOf and usersOf say of the object related.
+	moved         map[*section]bool
+	tableEntries  map[entry]bool
+	related       *object
+	tables, users map[*section][]*section
+
+	demangler       *regexp.Regexp // of ownDemangler
+	demanglerSought bool
 }
 
 // maxMismatches bounds what is kept: a link that went wrong as a whole needs no list of it all.

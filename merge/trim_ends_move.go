@@ -1,0 +1,212 @@
+package merge
+
+import (
+	"strings"
+
+	"leanlink/objfile"
+)
+
+// Where code can be moved, dead ends leave nothing but one trap where some way
+// leads to them, amid a function, too; what follows moves up. And where nothing
+// unwinds, nothing enters the code that unwinding would, which the standard
+// library's functions have in every program: it goes as well.
+//
+// Code is only moved if all of it is understood: each byte belongs to an
+// instruction, and each reference from elsewhere is to the function's start or
+// an entry of a jump table of its own. Where code was moved, the distances that
+// instructions hold (trim_ends_layout.go) and the entries of jump tables are
+// made to fit.
+
+// takeApart takes dead code out of functions.
+func (x *trimmer) takeApart(bodies []*body, t Trim) {
+	known := map[SecID]*body{}
+	for _, b := range bodies {
+		known[b.id()] = b
+	}
+	entries := x.jumpTables(known)
+	within := map[SecID][]uint32{}
+	for _, e := range entries {
+		within[e.function] = append(within[e.function], e.target)
+	}
+	at := map[SecID]*layout{}
+	unaligned := x.unaligned(t)
+	for _, b := range bodies {
+		if b.fixed {
+			continue
+		}
+		b.reach(within[b.id()])
+		lay, ok := b.layout(x.l.Section(b.id()).Align >= speedAlign && !unaligned(b.id()))
+		if !ok || int(lay.length) >= len(b.bytes) {
+			continue
+		}
+		at[b.id()] = lay
+		x.putLayout(b, lay)
+	}
+	for i := range entries {
+		e := &entries[i]
+		lay := at[e.function]
+		if lay == nil {
+			continue
+		}
+		place := lay.at[known[e.function].at(e.target)]
+		if place == e.target {
+			continue
+		}
+		r := e.o.File.Relocs(e.section).At(e.reloc)
+		r.Addend += int64(place) - int64(e.target)
+		x.edit(e.o).SetReloc(e.section, e.reloc, r)
+		x.out.Cuts[e.o.index][e.section] = CutTable
+	}
+}
+
+func (b *body) id() SecID { return b.o.Base + SecID(b.section) }
+
+// dead reports whether an instruction goes, or is a part of what a trap is put
+// for.
+func (b *body) dead(k int) bool { return !b.live[k] }
+
+// unwinds reports whether unwinding could enter a function.
+func (o *Object) unwinds(i uint32) bool {
+	for _, f := range o.framesOf(i) {
+		if f.lsda >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// distantEntry is a relocation in data that names a place inside a function.
+type distantEntry struct {
+	o        *Object
+	section  uint32
+	reloc    int
+	function SecID
+	target   uint32
+}
+
+// jumpTables finds the jump tables of functions; a function that something
+// else refers to inside of is fixed.
+//
+// An entry of a table holds either an address or the distance of one from the
+// table's start. There may be several in one section, so it must be one that
+// only this function's code refers to, and the table is the last that begins
+// before the entry, by the addresses that the code loads.
+func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
+	l := x.l
+	users := map[SecID]map[SecID][]uint64{} // by section of data and by function: the places in it that code loads the addresses of
+	var entries []distantEntry
+	for pass := range 2 {
+		for _, o := range l.Objects {
+			for i := range o.File.Sections {
+				s := &o.File.Sections[i]
+				code := s.Flags&objfile.SHF_EXECINSTR != 0
+				if s.Rel == 0 || code != (pass == 0) || isEhFrame(s) || l.opt.Strip && strings.HasPrefix(s.Name, ".debug_") && s.Flags&objfile.SHF_ALLOC == 0 {
+					continue
+				}
+				id := o.Base + SecID(i)
+				rs := o.File.Relocs(uint32(i))
+				for k := range rs.Len() {
+					r := rs.At(k)
+					t := o.target(r.Sym)
+					if t.kind != toSection {
+						continue
+					}
+					if code {
+						x.codeReference(o, uint32(i), r, t, bodies, users)
+						continue
+					}
+					b := bodies[t.sec]
+					if b == nil || b.fixed {
+						continue
+					}
+					at, ok := x.entryOf(o, uint32(i), r, t, users[id])
+					there := at < 1<<31 && b.at(at) >= 0
+					switch {
+					case !ok || !there || s.MultiRel || s.Flags&objfile.SHF_ALLOC == 0 && at != 0:
+						b.fixed = true
+					case at != 0:
+						entries = append(entries, distantEntry{o, uint32(i), k, t.sec, at})
+					}
+				}
+			}
+		}
+	}
+	return entries
+}
+
+// codeReference notes what a relocation in code says of jump tables and of
+// functions.
+func (x *trimmer) codeReference(o *Object, i uint32, r objfile.Reloc, t *target, bodies map[SecID]*body, users map[SecID]map[SecID][]uint64) {
+	l := x.l
+	from := o.Base + SecID(i)
+	code := o.File.Bytes(i)
+	_, load := addressLoad(l.Arch, code, r)
+	place := int64(t.value) + r.Addend - l.Arch.Bias(r)
+	if b := bodies[t.sec]; b != nil {
+		if place != 0 || !load && !l.Arch.IsCall(code, r) && l.Arch.Reloc(r.Type).Kind != objfile.RelGOT && l.Arch.Reloc(r.Type).Kind != objfile.RelAbs {
+			b.fixed = true
+		}
+		return
+	}
+	if l.Section(t.sec).Flags&objfile.SHF_EXECINSTR != 0 {
+		return
+	}
+	m := users[t.sec]
+	if m == nil {
+		m = map[SecID][]uint64{}
+		users[t.sec] = m
+	}
+	if !load || place < 0 {
+		place = -1
+	}
+	m[from] = append(m[from], uint64(place))
+}
+
+// entryOf is the place in a function that an entry in data stands for.
+func (x *trimmer) entryOf(o *Object, i uint32, r objfile.Reloc, t *target, users map[SecID][]uint64) (uint32, bool) {
+	kind := x.l.Arch.Reloc(r.Type)
+	at := int64(t.value) + r.Addend
+	switch {
+	case kind.Kind == objfile.RelAbs && kind.Size == 8:
+	case at == 0 && !t.section && (kind.Kind == objfile.RelPC || kind.Kind == objfile.RelBranch):
+		// The function's own distance from here.
+	case kind.Kind == objfile.RelPC && kind.Size == 4:
+		if len(users) != 1 || users[t.sec] == nil {
+			return 0, false
+		}
+		start := int64(-1)
+		for _, s := range users[t.sec] {
+			if s <= r.Offset {
+				start = max(start, int64(s))
+			}
+		}
+		if start < 0 {
+			return 0, false
+		}
+		at -= int64(r.Offset) - start
+	default:
+		return 0, false
+	}
+	return uint32(at), at >= 0 && at < 1<<31
+}
+
+// putLayout gives a function its new code.
+func (x *trimmer) putLayout(b *body, lay *layout) {
+	f, e := b.o.File, x.edit(b.o)
+	code := lay.write()
+	e.SetContents(b.section, code, lay.relocs())
+	if string(code) == string(trapCode) {
+		e.SetAlign(b.section, 1)
+	}
+	for _, k := range b.o.Symbols(b.section) {
+		if s := f.Symbol(k); s.Size != 0 {
+			s.Size = uint64(len(code))
+			if err := e.SetSymbol(k, s); err != nil {
+				continue // Write tells of it
+			}
+		}
+	}
+	x.out.Cuts[b.o.index][b.section] = CutEnds
+	x.out.DeadEnds++
+	x.out.DeadBytes += uint64(len(b.bytes) - len(code))
+}
