@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -305,8 +306,22 @@ func isMemory(dir string) bool {
 	return syscall.Statfs(dir, &fs) == nil && int64(fs.Type) == unix.TMPFS_MAGIC
 }
 
-// dropObjects removes the new objects.
+// dropObjects removes the new objects, several at once: the system takes their
+// memory back a page at a time.
 func (w *workFolder) dropObjects() {
+	dir := filepath.Join(w.Path, objectsFolder)
+	if w.memory != nil {
+		dir = w.memory.Path
+	}
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	objects, _ := os.ReadDir(dir)
+	for _, o := range objects {
+		if o.Name() != lockName {
+			g.Go(func() error { return os.RemoveAll(filepath.Join(dir, o.Name())) })
+		}
+	}
+	g.Wait()
 	if w.memory != nil {
 		w.memory.remove()
 	}
