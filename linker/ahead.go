@@ -23,11 +23,14 @@ import (
 // decision depends on it, and an edit leaves it where it is; what an edit
 // changes in it is written over the copy.
 //
-// Reading and searching archives, and marking, take one processor; this takes
-// the others. Where there is but one it does nothing.
+// Some phases take one processor: searching archives, marking, electing
+// leaders. This takes the others meanwhile, and waits while a phase has use for
+// them itself. Where there is but one it does nothing.
 type ahead struct {
 	w    *writer
 	stop atomic.Bool
+	gate sync.Mutex    // held while a phase has use for all processors
+	held bool          // it is
 	slot chan struct{} // one for each file that is copied at once
 	all  sync.WaitGroup
 	// waiting are those that were added before start.
@@ -98,6 +101,20 @@ func (a *ahead) start(size uint64) {
 	a.waiting = nil
 }
 
+// during has the copying go on during a phase that takes one processor, and
+// wait during any other.
+func (a *ahead) during(alone bool) {
+	switch {
+	case a == nil || a.held == !alone:
+	case alone:
+		a.held = false
+		a.gate.Unlock()
+	default:
+		a.held = true
+		a.gate.Lock()
+	}
+}
+
 // end waits until nothing is being copied any more; what has not begun never
 // will.
 func (a *ahead) end() {
@@ -105,6 +122,7 @@ func (a *ahead) end() {
 		return
 	}
 	a.stop.Store(true)
+	a.during(true)
 	if !a.started {
 		a.start(0)
 	}
@@ -128,6 +146,8 @@ func (a *ahead) copy(n *aheadFile) {
 	defer close(n.done)
 	a.slot <- struct{}{}
 	defer func() { <-a.slot }()
+	a.gate.Lock()
+	a.gate.Unlock()
 	if n.err = errAbandoned; a.stop.Load() {
 		return
 	}

@@ -88,6 +88,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged("without --gc-sections, the real linker must be one that is known")
 	}
 	p.clock.lap("extract")
+	p.out.ahead.during(false)
 	opt, err := p.options()
 	if err != nil {
 		return nil, err
@@ -104,11 +105,13 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	}
 	// The link is now of the objects without what the trims cut.
 	p.clock.lap("trim")
+	p.out.ahead.during(true) // marking
 	plan, err := link.Make()
 	if err != nil {
 		return nil, err
 	}
 	p.clock.lap("plan")
+	p.out.ahead.during(false)
 	p.clock.note(p, plan)
 	// Nothing below changes what was decided.
 	args, err := p.rewrite(plan, dir)
@@ -254,13 +257,24 @@ var startNames = [...]string{"main", "_start", "_init", "_fini", "__libc_csu_ini
 	"__dso_handle", "data_start", "__data_start", "__TMC_END__",
 	"_ITM_registerTMCloneTable", "_ITM_deregisterTMCloneTable", "__gmon_start__"}
 
+// phase is told of the end of each phase of merge.Plan's making.
+func (p *preparation) phase(name string) {
+	p.clock.lap(name)
+	switch name {
+	case "mark":
+		p.out.ahead.during(false)
+	case "fold":
+		p.out.ahead.during(true) // electing leaders
+	}
+}
+
 // options says what the command line, the scripts and the config mean for
 // folding.
 func (p *preparation) options() (merge.Options, error) {
 	cl := p.cl
 	opt := merge.Options{
 		Shared: cl.Shared, Wanted: p.in.wanted, Pinned: map[string]bool{}, PinAll: p.in.pinAll || cl.Plugin,
-		Phase: p.clock.lap, Strip: cl.StripAll || cl.StripDebug,
+		Phase: p.phase, Strip: cl.StripAll || cl.StripDebug,
 		KeepAll: !cl.GCSections, NoThunks: !p.cfg.Thunks, Keep: keepNames(p.cfg.Keep),
 		Poison: os.Getenv(testPoison) != "",
 	}

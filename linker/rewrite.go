@@ -269,7 +269,7 @@ func (w *writer) write() error {
 	if err != nil {
 		return err
 	}
-	w.ahead.clear() // of what no file was made
+	w.ahead.clear() // what no file was made of, and what has not begun is written whole
 	if inMemory(w.dir, total.Load()) {
 		if err = w.each(w.put); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.ENOMEM) {
 			return err

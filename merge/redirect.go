@@ -109,49 +109,68 @@ func (p *Plan) preferTable(ids []SecID) {
 // of its own, so it goes on until all can be carried out.
 func (p *Plan) settle() {
 	l := p.Link
-	for changed := true; changed; {
-		changed = false
-		look := func(o *Object, i uint32, rs objfile.Relocs, k int) {
-			t := l.resolveRef(o, rs.Sym(k))
-			if t.kind != toSection || p.Fate[t.sec] != FateFolded && p.Fate[t.sec] != FateThunk {
-				return
+	back := make([][]SecID, len(l.Objects)) // by object that names them
+	for {
+		inParallel(len(l.Objects), func(n int) {
+			back[n] = p.notCarriedOut(l.Objects[n])
+		})
+		changed := false
+		for _, list := range back {
+			for _, id := range list {
+				delete(p.Thunks, id)
+				p.Fate[id], p.Leader[id], p.Reason[id] = FateKept, NoSec, NotRedirected
+				changed = true
 			}
-			switch r := rs.At(k); p.Fate[t.sec] {
-			case FateFolded:
-				// A global name moves to the leader, and needs no redirection.
-				if s := o.File.Symbol(r.Sym); t.global || p.redirectable(o, i, rs, r, &s) {
-					return
-				}
-			case FateThunk:
-				if l.atStart(o, i, r, t) {
-					return
-				}
-				delete(p.Thunks, t.sec)
-			}
-			p.Fate[t.sec], p.Leader[t.sec], p.Reason[t.sec] = FateKept, NoSec, NotRedirected
-			changed = true
 		}
-		for _, o := range l.Objects {
-			if o.Reason != "" {
-				continue // nothing of it folds
-			}
-			for i := range o.File.Sections {
-				if !p.remains(o, uint32(i)) || isEhFrame(&o.File.Sections[i]) || p.goesWith(o, uint32(i)) {
-					continue
-				}
-				rs := o.File.Relocs(uint32(i))
-				for k := range rs.Len() {
-					look(o, uint32(i), rs, k)
-				}
-			}
-			for _, ref := range o.fdes {
-				if ref.lsda >= 0 && p.remains(o, ref.section) {
-					eh := o.frames[ref.frame].Section
-					look(o, eh, o.File.Relocs(eh), int(ref.lsda))
-				}
-			}
+		if !changed {
+			return
 		}
 	}
+}
+
+// notCarriedOut lists the sections that must stay for the sake of an object.
+func (p *Plan) notCarriedOut(o *Object) (list []SecID) {
+	if o.Reason != "" {
+		return nil // nothing of it folds
+	}
+	l := p.Link
+	look := func(i uint32, rs objfile.Relocs, k int) {
+		t := o.target(rs.Sym(k))
+		if t.kind != toSection {
+			return
+		}
+		switch p.Fate[t.sec] {
+		case FateFolded:
+			// A global name moves to the leader, and needs no redirection.
+			r := rs.At(k)
+			if s := o.File.Symbol(r.Sym); t.global || p.redirectable(o, i, rs, r, &s) {
+				return
+			}
+		case FateThunk:
+			if l.atStart(o, i, rs.At(k), *t) {
+				return
+			}
+		default:
+			return
+		}
+		list = append(list, t.sec)
+	}
+	for i := range o.File.Sections {
+		if !p.remains(o, uint32(i)) || isEhFrame(&o.File.Sections[i]) || p.goesWith(o, uint32(i)) {
+			continue
+		}
+		rs := o.File.Relocs(uint32(i))
+		for k := range rs.Len() {
+			look(uint32(i), rs, k)
+		}
+	}
+	for _, ref := range o.fdes {
+		if ref.lsda >= 0 && p.remains(o, ref.section) {
+			eh := o.frames[ref.frame].Section
+			look(eh, o.File.Relocs(eh), int(ref.lsda))
+		}
+	}
+	return list
 }
 
 // goesWith reports whether a section is metadata of one that folds
