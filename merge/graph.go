@@ -532,8 +532,10 @@ func (l *Link) study(o *Object) {
 func (o *Object) listSymbols() {
 	f := o.File
 	o.symStart = make([]uint32, len(f.Sections)+1)
+	owner := make([]uint32, f.NumSymbols) // by symbol: its section, 0 if it counts for none
 	for i := uint32(1); i < f.NumSymbols; i++ {
 		if s := f.Symbol(i); ownable(&s) {
+			owner[i] = s.Section
 			o.symStart[s.Section]++
 		}
 	}
@@ -544,10 +546,10 @@ func (o *Object) listSymbols() {
 	}
 	// Filled from the back, a section's end becomes its start.
 	o.syms = make([]uint32, end)
-	for i := f.NumSymbols; i > 1; i-- {
-		if s := f.Symbol(i - 1); ownable(&s) {
-			o.symStart[s.Section]--
-			o.syms[o.symStart[s.Section]] = i - 1
+	for i := len(owner) - 1; i > 0; i-- {
+		if s := owner[i]; s != 0 {
+			o.symStart[s]--
+			o.syms[o.symStart[s]] = uint32(i)
 		}
 	}
 }
