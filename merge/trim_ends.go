@@ -2,6 +2,7 @@ package merge
 
 import (
 	"slices"
+	"strings"
 
 	"leanlink/objfile"
 )
@@ -98,8 +99,8 @@ type endMachine struct {
 	retarget func(bytes []byte, in *instruction, to uint32) bool
 	// retable does the same with an entry of a table.
 	retable func(bytes []byte, b *body, e tableEntry, to uint32) bool
-	// trap fills bytes, as many as an instruction has.
-	trap func(bytes []byte)
+	// trap is the shortest instruction that traps.
+	trap func(f *objfile.File) string
 	// moves says that what is left can be moved (trim_ends_move.go). The others
 	// of these functions are for those that stay in place.
 	moves bool
@@ -110,8 +111,17 @@ type endMachine struct {
 
 // endMachines are those whose code can be decoded.
 var endMachines = map[uint16]*endMachine{
-	objfile.EM_ARM:    &thumbEnds,
-	objfile.EM_X86_64: &x86Ends,
+	objfile.EM_ARM:     &thumbEnds,
+	objfile.EM_RISCV:   &riscvEnds,
+	objfile.EM_AARCH64: &aarch64Ends,
+	objfile.EM_X86_64:  &x86Ends,
+}
+
+// entry is a place in a function that something else refers to. One that is
+// loose is named by a label of its own, and goes where that goes.
+type entry struct {
+	place uint32
+	loose bool
 }
 
 // deadEnds cuts them. It comes after what makes panic entry points traps.
@@ -128,12 +138,20 @@ func (x *trimmer) deadEnds(t Trim) {
 	entered := x.l.enteredWithin()
 	for _, b := range bodies {
 		entries := entered[b.o.Base+SecID(b.section)]
-		if slices.ContainsFunc(entries, func(e uint32) bool { return b.at(e) < 0 }) {
+		if slices.ContainsFunc(entries, func(e entry) bool { return b.at(e.place) < 0 }) {
 			continue
 		}
 		b.reach(entries)
-		b.cut(m, entries, t.Frames || len(b.o.framesOf(b.section)) == 0)
+		b.cut(m, entries, !b.described(t.Frames))
 	}
+}
+
+// described reports whether a frame entry says how long the function is, which
+// one that is to be dropped does no more.
+func (b *body) described(drop bool) bool {
+	return slices.ContainsFunc(b.o.framesOf(b.section), func(ref fdeRef) bool {
+		return !drop || !b.o.canDropFrames(b.o.frames[ref.frame].Section)
+	})
 }
 
 // doom finds the functions that have doomed code, in link order.
@@ -266,6 +284,16 @@ func (b *body) callee(off uint32) (to SecID, relocated bool) {
 	return t.sec, true
 }
 
+// onlyCode reports whether no mapping symbol says that there is data.
+func (b *body) onlyCode() bool {
+	for _, k := range b.o.Symbols(b.section) {
+		if s := b.o.File.Symbol(k); s.Type == objfile.STT_NOTYPE && strings.HasPrefix(b.o.File.NameOf(&s), "$d") {
+			return false
+		}
+	}
+	return true
+}
+
 // relocated reports whether a relocation changes some of n bytes.
 func (b *body) relocated(off, n uint32) bool {
 	for k := range n {
@@ -312,7 +340,7 @@ func (b *body) leadsToTrap(k int) bool {
 }
 
 // reach finds the code that is still needed, and the constants that it reads.
-func (b *body) reach(entries []uint32) {
+func (b *body) reach(entries []entry) {
 	b.live, b.met = make([]bool, len(b.code)), make([]bool, len(b.code))
 	b.used = make([]bool, len(b.bytes))
 	var todo []int32
@@ -327,7 +355,7 @@ func (b *body) reach(entries []uint32) {
 	}
 	enter(0)
 	for _, e := range entries {
-		enter(e)
+		enter(e.place)
 	}
 	for len(todo) > 0 {
 		in := &b.code[todo[len(todo)-1]]
@@ -367,14 +395,15 @@ func (b *body) use(at, n uint32) {
 
 // cut makes traps of what is not live, and ends the section behind the last
 // that is, if shorten says that it may become shorter.
-func (b *body) cut(m *endMachine, entries []uint32, shorten bool) {
+func (b *body) cut(m *endMachine, entries []entry, shorten bool) {
 	x := b.x
 	code := slices.Clone(b.bytes)
+	trap := m.trap(b.o.File)
 	gone := make([]bool, len(code)) // by place
 	for k := range b.code {
 		in := &b.code[k]
 		if !b.live[k] && !in.inside {
-			b.fill(m, code, gone, k)
+			b.fill(trap, code, gone, k)
 		}
 	}
 	// Constants that only such code reads.
@@ -386,14 +415,13 @@ func (b *body) cut(m *endMachine, entries []uint32, shorten bool) {
 	end := uint32(len(code))
 	if shorten {
 		var trapped bool
-		end, trapped = b.end(gone, entries)
+		end, trapped = b.end(gone, entries, len(trap))
 		if trapped {
 			end = b.retarget(m, code, end)
 		}
 		if end < uint32(len(code)) {
 			code = code[:end]
 			if trapped {
-				trap, _ := Trap(b.o.File.Machine, true)
 				code = append(code, trap...)
 			}
 		}
@@ -418,7 +446,7 @@ func (b *body) cut(m *endMachine, entries []uint32, shorten bool) {
 }
 
 // fill makes traps of an instruction, and of those that belong to it.
-func (b *body) fill(m *endMachine, code []byte, gone []bool, k int) {
+func (b *body) fill(trap string, code []byte, gone []bool, k int) {
 	lo, hi := b.code[k].at, b.code[k].at+b.code[k].size
 	for k++; k < len(b.code) && b.code[k].inside && b.code[k].at == hi; k++ {
 		if b.live[k] {
@@ -426,9 +454,8 @@ func (b *body) fill(m *endMachine, code []byte, gone []bool, k int) {
 		}
 		hi += b.code[k].size
 	}
-	m.trap(code[lo:hi])
 	for at := lo; at < hi; at++ {
-		gone[at] = true
+		code[at], gone[at] = trap[(at-lo)%uint32(len(trap))], true
 	}
 }
 
@@ -448,11 +475,14 @@ func (b *body) within(place uint32) int32 {
 // end is where the section can end: everything behind it is gone. trapped says
 // that something goes there, and must meet a trap. It is the section's size if
 // that wins nothing.
-func (b *body) end(gone []bool, entries []uint32) (end uint32, trapped bool) {
+func (b *body) end(gone []bool, entries []entry, trap int) (end uint32, trapped bool) {
 	size := uint32(len(b.bytes))
-	last := uint32(0)
+	last, enters := uint32(0), uint32(0)
 	for _, e := range entries {
-		last = max(last, e)
+		enters = max(enters, e.place)
+		if !e.loose {
+			last = max(last, e.place)
+		}
 	}
 	end = size
 	withTrap := size
@@ -461,10 +491,10 @@ func (b *body) end(gone []bool, entries []uint32) (end uint32, trapped bool) {
 			withTrap = end - 1
 		}
 	}
-	if end > last && !b.goesTo(end) {
+	if end > enters && !b.goesTo(end) {
 		return end, false
 	}
-	if trap, _ := Trap(b.o.File.Machine, true); withTrap+uint32(len(trap)) >= size {
+	if withTrap+uint32(trap) >= size {
 		return size, false
 	}
 	return withTrap, true
@@ -539,34 +569,38 @@ func (b *body) shorten(end, size uint64) {
 
 // enteredWithin lists, by section, the places behind the start of functions
 // that something else than the function's own code refers to.
-func (l *Link) enteredWithin() map[SecID][]uint32 {
-	found := map[SecID][]uint32{}
+func (l *Link) enteredWithin() map[SecID][]entry {
+	found := map[SecID][]entry{}
 	for _, o := range l.Objects {
 		for i := range o.File.Sections {
 			s := &o.File.Sections[i]
 			if s.Flags&objfile.SHF_ALLOC == 0 || s.Rel == 0 || isEhFrame(s) {
 				continue
 			}
-			rs := o.File.Relocs(uint32(i))
+			code, rs := o.File.Bytes(uint32(i)), o.File.Relocs(uint32(i))
 			for k := range rs.Len() {
 				r := rs.At(k)
 				t := l.resolveRef(o, r.Sym)
-				if t.kind != toSection || t.sec == o.Base+SecID(i) && l.Arch.IsCall(o.File.Bytes(uint32(i)), r) || l.Section(t.sec).Flags&objfile.SHF_EXECINSTR == 0 {
+				call := l.Arch.IsCall(code, r)
+				if t.kind != toSection || t.sec == o.Base+SecID(i) && call || l.Section(t.sec).Flags&objfile.SHF_EXECINSTR == 0 {
 					continue
 				}
 				addend, ok := l.addend(o, uint32(i), rs, r)
-				if l.Arch.IsCall(o.File.Bytes(uint32(i)), r) {
+				loose := addend == 0 && t.typ == objfile.STT_NOTYPE && !t.global
+				if call {
 					addend -= l.Arch.Bias(r)
 				}
 				place := t.value + uint64(addend)
 				if t.typ == objfile.STT_FUNC && l.Arch.Machine == objfile.EM_ARM {
 					place &^= 1
 				}
-				if !ok {
-					place = 1<<32 - 1 // anywhere
+				relative := l.Arch.Reloc(r.Type).Kind == objfile.RelPC && s.Flags&objfile.SHF_EXECINSTR == 0
+				if !ok || relative && place != 0 {
+					// Anywhere: that of a table counts from the table's start.
+					place, loose = 1<<32-1, false
 				}
 				if place != 0 {
-					found[t.sec] = append(found[t.sec], uint32(min(place, 1<<32-1)))
+					found[t.sec] = append(found[t.sec], entry{uint32(min(place, 1<<32-1)), loose})
 				}
 			}
 		}

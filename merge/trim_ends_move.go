@@ -24,9 +24,9 @@ func (x *trimmer) takeApart(bodies []*body, t Trim) {
 		known[b.id()] = b
 	}
 	entries := x.jumpTables(known)
-	within := map[SecID][]uint32{}
+	within := map[SecID][]entry{}
 	for _, e := range entries {
-		within[e.function] = append(within[e.function], e.target)
+		within[e.function] = append(within[e.function], entry{place: e.target})
 	}
 	at := map[SecID]*layout{}
 	unaligned := x.unaligned(t)

@@ -36,6 +36,7 @@ type object struct {
 	index    int
 	name     string
 	opaque   bool
+	class    elf.Class
 	sections []*section // indexed by ELF section index; entry 0 is an empty section
 	symbols  []symbol   // indexed by ELF symbol index
 	targets  []target   // parallel to symbols, filled by resolve
@@ -232,6 +233,7 @@ func (o *object) read(data []byte, a *arch) error {
 	if f.Machine != a.machine || f.Class != a.class {
 		return errAt(o.name, "for %v %v, the output is for %v %v", f.Machine, f.Class, a.machine, a.class)
 	}
+	o.class = f.Class
 	for i, h := range f.Sections {
 		s := &section{
 			obj: o, index: i, name: h.Name, typ: uint32(h.Type), flags: uint64(h.Flags), size: h.Size,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"fmt"
+	"strings"
 )
 
 // Dead ends: code from which every way leads to a trap, and does nothing on it that could be seen, may be a trap itself;
@@ -37,19 +38,49 @@ type strideAt struct {
 	field    uint64 // that changes the instruction from there on
 }
 
-// strider reads the instruction at a place, by machine; entry is where an entry of a table leads. trap is what may be in
-// the place of any instruction.
+// strider reads code, by machine.
 type strider struct {
 	at    func(s *section, off uint64) strideAt
-	entry func(s *section, at *strideAt, off uint64) uint64
-	data  func(s *section, off uint64) uint64 // up to where data lies at a place, 0 if code does
-	form  func(branch []byte) uint32          // what of a branch does not say where it leads
-	trap  string
+	entry func(s *section, at *strideAt, off uint64) uint64 // where an entry of a table leads; nil without tables in code
+	form  func(branch []byte) uint64                        // what of a jump or branch does not say where it leads
+	traps []string                                          // what may be in the place of any instruction
 }
 
 var striders = map[elf.Machine]*strider{
-	elf.EM_X86_64: {at: x86Stride, trap: "\x0f\x0b"}, // what is moved is compared by trimends_x86.go
-	elf.EM_ARM:    {at: thumbStride, entry: thumbEntry, data: thumbData, form: thumbBranchForm, trap: "\xfe\xde"},
+	elf.EM_X86_64:  {at: x86Stride, traps: []string{"\x0f\x0b"}}, // what is moved is compared by trimends_x86.go
+	elf.EM_ARM:     {at: thumbStride, entry: thumbEntry, form: thumbBranchForm, traps: []string{"\xfe\xde"}},
+	elf.EM_RISCV:   {at: riscvStride, form: riscvBranchForm, traps: []string{"\x02\x90", "\x73\x00\x10\x00"}},
+	elf.EM_AARCH64: {at: a64Stride, form: a64BranchForm, traps: []string{"\x20\x00\x20\xd4"}},
+}
+
+// trapAt is the size of a trap at a place, 0 if none is there.
+func (m *strider) trapAt(s *section, at uint64) uint64 {
+	for _, trap := range m.traps {
+		if n := uint64(len(trap)); string(slice(s.data, at, n)) == trap {
+			return n
+		}
+	}
+	return 0
+}
+
+// mappedAt is what mapping symbols say that lies at a place: d for data, t for Thumb code, a for ARM code, x for any
+// other; and up to where, at least.
+func mappedAt(s *section, off uint64) (state byte, until uint64) {
+	at := uint64(0)
+	until = uint64(len(s.data))
+	for _, k := range s.syms {
+		y := &s.obj.symbols[k]
+		if y.kind() != elf.STT_NOTYPE || y.bind() != elf.STB_LOCAL || !strings.HasPrefix(y.name, "$") || len(y.name) < 2 {
+			continue
+		}
+		if y.value <= off && (state == 0 || y.value >= at) {
+			at, state = y.value, y.name[1]
+		}
+		if y.value > off {
+			until = min(until, y.value)
+		}
+	}
+	return state, until
 }
 
 // unlikeEnds says what makes code other than the original but for dead ends; "" if nothing.
@@ -76,7 +107,22 @@ func (v *checker) unlikeEnds(was, is *section) string {
 		return "a dead end in no function"
 	}
 	w := &sideBySide{v: v, m: m, was: was, is: is, same: make([]bool, is.size), begins: make([]bool, is.size), depends: make([]bool, is.size), todo: []uint64{0}}
-	w.todo = append(w.todo, v.enteredAt(is)...)
+	for _, e := range v.enteredAt(is) {
+		// A label of the section's own may have gone to the trap.
+		if from := e.place; e.label != 0 {
+			from += was.obj.symbols[e.label].value - is.obj.symbols[e.label].value
+			if from != e.place {
+				if !w.trap(e.place) {
+					return fmt.Sprintf("0x%x: is entered, and should be a trap", e.place)
+				}
+				if what := v.notDoomed(m, was, is, from); what != "" {
+					return what
+				}
+				continue
+			}
+		}
+		w.todo = append(w.todo, e.place)
+	}
 	for len(w.todo) > 0 {
 		at := w.todo[len(w.todo)-1]
 		w.todo = w.todo[:len(w.todo)-1]
@@ -112,7 +158,7 @@ func (w *sideBySide) step(at uint64, depends int) string {
 		return "is entered amid what depends on a condition"
 	}
 	w.begins[at], w.depends[at] = true, depends > 0
-	if depends == 0 && w.trap(at) && !w.m.trapAt(w.was, at) {
+	if depends == 0 && w.trap(at) && w.m.trapAt(w.was, at) == 0 {
 		return w.v.notDoomed(w.m, w.was, w.is, at)
 	}
 	s := w.m.at(w.was, at)
@@ -141,12 +187,13 @@ func (w *sideBySide) step(at uint64, depends int) string {
 		return what
 	}
 	behind := at + s.size
+	state, until := mappedAt(w.was, behind)
 	switch {
 	case depends > 1 || s.prefix > 0:
 		return w.step(behind, max(depends-1, s.prefix))
-	case (s.kind == strideCall || s.kind == strideQuiet) && w.m.data(w.was, behind) > behind:
+	case (s.kind == strideCall || s.kind == strideQuiet) && state == 'd':
 		// A call before it does not come back, or reads what is behind it.
-		until := min(w.m.data(w.was, behind), w.is.size)
+		until = min(until, w.is.size)
 		for k := behind; k < until; k++ {
 			w.same[k] = true
 		}
@@ -214,11 +261,7 @@ func (w *sideBySide) table(s *strideAt) string {
 }
 
 // trap says that a trap is at a place now.
-func (w *sideBySide) trap(at uint64) bool { return w.m.trapAt(w.is, at) }
-
-func (m *strider) trapAt(s *section, at uint64) bool {
-	return string(slice(s.data, at, uint64(len(m.trap)))) == m.trap
-}
+func (w *sideBySide) trap(at uint64) bool { return w.m.trapAt(w.is, at) > 0 }
 
 // unlike says how the bytes and relocations from lo up to hi differ from the original's.
 func (w *sideBySide) unlike(lo, hi uint64) string {
@@ -241,12 +284,11 @@ func (w *sideBySide) unlike(lo, hi uint64) string {
 // rest says what else differs than code that nothing reaches any more, which may be traps, and constants that nothing
 // reads, which may be zero.
 func (w *sideBySide) rest() string {
-	n := uint64(len(w.m.trap))
 	for at := uint64(0); at < w.is.size; at++ {
 		if w.same[at] || w.is.data[at] == w.was.data[at] || w.is.data[at] == 0 {
 			continue
 		}
-		if even := at &^ (n - 1); string(slice(w.is.data, even, n)) == w.m.trap {
+		if w.trap(at&^1) || w.m.trapAt(w.is, at&^3) == 4 {
 			continue
 		}
 		return fmt.Sprintf("0x%x: is %02x, which is no trap", at, w.is.data[at])
@@ -273,8 +315,10 @@ func (v *checker) shortenedSymbol(x, y *symbol, was, is *section) bool {
 		return false
 	}
 	end := is.size
-	if bytes.HasSuffix(is.data, []byte(m.trap)) {
-		end -= uint64(len(m.trap))
+	for _, n := range []uint64{2, 4} {
+		if n <= is.size && m.trapAt(is, is.size-n) == n {
+			end = is.size - n
+		}
 	}
 	if x.kind() == elf.STT_FUNC {
 		return x.size != 0 && *y == symbol{name: x.name, value: x.value, size: is.size, shndx: x.shndx, info: x.info, other: x.other}
@@ -287,33 +331,48 @@ func (v *checker) shortenedSymbol(x, y *symbol, was, is *section) bool {
 	return *y == symbol{name: x.name} || *y == moved && (y.value == end || y.value == is.size)
 }
 
+// entered is a place that something refers to; label is the symbol of the section's own that says so, 0 if it is another
+// reference.
+type entered struct {
+	place uint64
+	label uint32
+}
+
 // enteredAt lists the places behind a section's start that something else than its own jumps refers to.
-func (v *checker) enteredAt(is *section) []uint64 {
+func (v *checker) enteredAt(is *section) []entered {
 	if v.entered == nil {
-		v.entered = map[*section][]uint64{}
+		v.entered = map[*section][]entered{}
 		for _, o := range v.objects {
 			for _, s := range o.sections {
 				if !s.alloc() || s.name == ".eh_frame" {
 					continue
 				}
 				for i := range s.relocs {
-					r := &s.relocs[i]
-					t := &o.targets[r.sym]
-					if t.kind != toSection || !t.sec.code() || t.sec == s && v.arch.call(s, r) {
-						continue
-					}
-					place := t.value + uint64(r.addend)
-					if bias, known := v.arch.bias(r.typ); known {
-						place += uint64(bias)
-					}
-					if place &= v.arch.codeMask; place != 0 {
-						v.entered[t.sec] = append(v.entered[t.sec], place)
-					}
+					v.noteEntered(s, &s.relocs[i])
 				}
 			}
 		}
 	}
 	return v.entered[is]
+}
+
+func (v *checker) noteEntered(s *section, r *reloc) {
+	t := &s.obj.targets[r.sym]
+	if t.kind != toSection || !t.sec.code() || t.sec == s && v.arch.call(s, r) {
+		return
+	}
+	e := entered{place: t.value + uint64(r.addend)}
+	if bias, known := v.arch.bias(r.typ); known {
+		e.place += uint64(bias)
+	}
+	if e.place &= v.arch.codeMask; v.arch.relative(r.typ) && !s.code() && e.place != 0 {
+		e.place = ^uint64(0) // what counts from the start of a table may lead anywhere
+	} else if t.local && !t.whole && t.sec.obj == s.obj {
+		e.label = r.sym
+	}
+	if e.place != 0 || e.label != 0 {
+		v.entered[t.sec] = append(v.entered[t.sec], e)
+	}
 }
 
 // codeSpot is a place in the original code of a section.

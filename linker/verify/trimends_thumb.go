@@ -1,9 +1,7 @@
 package verify
 
 import (
-	"debug/elf"
 	"encoding/binary"
-	"strings"
 )
 
 // thumbForm says what the instructions are that have value in the bits of mask: the first form that fits counts. Those
@@ -99,7 +97,7 @@ var thumbForms32 = []thumbForm{
 // thumbStride reads a Thumb instruction.
 func thumbStride(s *section, off uint64) strideAt {
 	bad := strideAt{}
-	if state, _ := thumbState(s, off); state != 't' || off&1 != 0 {
+	if state, _ := mappedAt(s, off); state != 't' || off&1 != 0 {
 		return bad
 	}
 	b := slice(s.data, off, 2)
@@ -170,7 +168,7 @@ func thumbStride(s *section, off uint64) strideAt {
 		at.kind, at.to = strideFork, pc+uint64(w>>9&1<<6|w>>3&31<<1)
 	case thumbTable:
 		at.kind, at.from, at.each = strideTable, pc, 1+uint64(w>>4&1)
-		state, until := thumbState(s, pc)
+		state, until := mappedAt(s, pc)
 		at.n = until - pc
 		if state != 'd' || at.n%at.each != 0 {
 			return bad
@@ -201,48 +199,21 @@ func thumbEntry(s *section, at *strideAt, off uint64) uint64 {
 	return at.from + 2*uint64(binary.LittleEndian.Uint16(b))
 }
 
-// thumbState is what mapping symbols say that lies at a place: t for Thumb code, d for data, a for ARM code; and up to
-// where, at least.
-func thumbState(s *section, off uint64) (state byte, until uint64) {
-	at := uint64(0)
-	until = uint64(len(s.data))
-	for _, k := range s.syms {
-		y := &s.obj.symbols[k]
-		if y.kind() != elf.STT_NOTYPE || !strings.HasPrefix(y.name, "$") || len(y.name) < 2 || len(y.name) > 2 && y.name[2] != '.' {
-			continue
-		}
-		if y.value <= off && (state == 0 || y.value >= at) {
-			at, state = y.value, y.name[1]
-		}
-		if y.value > off {
-			until = min(until, y.value)
-		}
-	}
-	return state, until
-}
-
-func thumbData(s *section, off uint64) uint64 {
-	if state, until := thumbState(s, off); state == 'd' {
-		return until
-	}
-	return 0
-}
-
 // thumbBranchForm is what of a branch does not say where it leads.
-func thumbBranchForm(b []byte) uint32 {
+func thumbBranchForm(b []byte) uint64 {
 	if len(b) == 4 {
 		w := uint32(binary.LittleEndian.Uint16(b))<<16 | uint32(binary.LittleEndian.Uint16(b[2:]))
 		if w&0xf800d000 == 0xf0009000 {
-			return w & 0xf800d000
+			return uint64(w & 0xf800d000)
 		}
-		return w & 0xfbc0d000
+		return uint64(w & 0xfbc0d000)
 	}
 	h := uint32(binary.LittleEndian.Uint16(b))
 	switch {
 	case h&0xf500 == 0xb100:
-		return h & 0xfd07
+		return uint64(h & 0xfd07)
 	case h>>12 == 0xd:
-		return h & 0xff00
+		return uint64(h & 0xff00)
 	}
-	return h & 0xf800
+	return uint64(h & 0xf800)
 }

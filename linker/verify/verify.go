@@ -154,9 +154,9 @@ type checker struct {
 	shared    map[*section]bool // sections that the linker itself put at an address of another
 	over      int
 
-	originals map[*section]*section // by trimmed section: as it was
-	entered   map[*section][]uint64 // by section of code: what enteredAt found
-	doomed    map[codeSpot]bool     // true: notDoomed has proved it; false: it is about to
+	originals map[*section]*section  // by trimmed section: as it was
+	entered   map[*section][]entered // by section of code: what enteredAt found
+	doomed    map[codeSpot]bool      // true: notDoomed has proved it; false: it is about to
 	// strangers is what unlikePassed needs of the object strangersOf.
 	strangersOf *object
 	strangers   map[uint32]string
