@@ -341,19 +341,6 @@ func (n *newFile) layOut() (err error) {
 	return nil
 }
 
-// maxInMemory is the most that new objects may take of a memory file system,
-// bytes: what lies there no other program can use, and what a group of
-// processes may use is not to be seen.
-const maxInMemory = 256 << 20
-
-// inMemory reports whether a folder is a link to one in memory that has ample
-// room.
-func inMemory(dir string, size uint64) bool {
-	var fs syscall.Statfs_t
-	target, err := os.Readlink(dir)
-	return err == nil && size <= maxInMemory && syscall.Statfs(target, &fs) == nil && size <= fs.Bavail*uint64(fs.Bsize)/4
-}
-
 func (n *newFile) write() (err error) {
 	pieces, mode := n.pieces, os.O_WRONLY|os.O_CREATE|os.O_EXCL
 	if n.ahead != nil {
