@@ -240,3 +240,26 @@ func unseenFlips(t *testing.T, arch *arch, word uint64, was, is []byte) []int {
 	}
 	return unseen
 }
+
+// Only an exception index may be left out, and nothing else of it changes.
+func TestProveIndexLeftOut(t *testing.T) {
+	source := func(index, flags string) []byte {
+		return thumbObject(t, [2]string{"main", "nop\n .data\n .section " + index + ",\"" + flags + "\",%0x70000001\n .word 1, 2\n"})
+	}
+	const allocated, leftOut = "a", "e"
+	for _, tt := range []struct {
+		name    string
+		was, is []byte
+		want    string
+	}{
+		{"left out", source(".ARM.exidx.text.main", allocated), source(".ARM.exidx.text.main", leftOut), ""},
+		{"written, too", source(".ARM.exidx.text.main", allocated), source(".ARM.exidx.text.main", "we"), "changed the section's header"},
+		{"of another name", source(".other", allocated), source(".other", leftOut), "changed the section's header"},
+		{"still there", source(".ARM.exidx.text.main", allocated), source(".ARM.exidx.text.main", allocated), "should be an empty frame table"},
+	} {
+		got := strings.Join(proveOneOf(t, arm32, 4, tt.was, tt.is, map[string]CutKind{".ARM.exidx.text.main": CutFrames, ".other": CutFrames}), "\n")
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
