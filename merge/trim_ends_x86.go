@@ -109,7 +109,7 @@ func (w *walk) instruction(inst *x86asm.Inst, at uint32, relocated bool) (in ins
 		in.flow = flowBranch
 	case isBranch(inst.Op):
 		in.flow, in.perhaps = flowEnd, true
-	case in.field != 0, inst.Op == x86asm.XBEGIN, inst.Op == x86asm.LJMP, inst.Op == x86asm.LCALL, inst.Op == x86asm.LRET,
+	case in.field != 0, inst.Op == x86asm.LJMP, inst.Op == x86asm.LCALL, inst.Op == x86asm.LRET,
 		inst.Op == x86asm.IRET, inst.Op == x86asm.IRETD, inst.Op == x86asm.IRETQ, inst.Op == x86asm.SYSRET, inst.Op == x86asm.SYSEXIT:
 		return in, false
 	case inst.Op == x86asm.UD2:
@@ -196,7 +196,7 @@ func dying(inst *x86asm.Inst) bool {
 			case a.Segment != 0:
 				return false
 			case inst.Op == x86asm.LEA:
-			case i == 0 && writes && (a.Base != x86asm.RSP || a.Index != 0):
+			case i == 0 && writes && a.Base != x86asm.RSP:
 				return false
 			case a.Index != 0 || a.Base != x86asm.RSP && a.Base != x86asm.RBP && a.Base != x86asm.RIP:
 				return false

@@ -71,7 +71,7 @@ func TestDeadEnds(t *testing.T) {
 
 		{"it goes on behind the end", "je 1f\n PANIC\n1: incl %eax", ""},
 		{"no instruction", "je 1f\n PANIC\n1: ret\n .byte 0x06", ""},
-		{"AVX", "je 1f\n PANIC\n1: vzeroupper\n ret", ""},
+		{"AVX", "je 1f\n PANIC\n1: vmovups (%rdi), %ymm0\n ret", ""},
 		{"its own code is read", "je 1f\n PANIC\n1: movl 2f(%rip), %eax\n2: ret", ""},
 		{"an address of its own", "je 1f\n PANIC\n1: leaq 2f(%rip), %rax\n jmp *%rax\n2: ret", ""},
 		{"where it is is asked", "je 1f\n PANIC\n1: call 2f\n2: popq %rax\n ret", ""},
@@ -228,6 +228,15 @@ func TestDeadEndsKept(t *testing.T) {
 		if _, cut := x.sectionNamed(t, 0, ".text.f"); (cut == CutEnds) != tt.want {
 			t.Errorf("%s: cut %d", tt.name, cut)
 		}
+	}
+}
+
+// Only what rustc made is cut.
+func TestDeadEndsRust(t *testing.T) {
+	c := strings.Replace(deadProgram("je 1f\n PANIC\n1: ret", ""), ".globl "+panicFmtName, ".weak "+panicFmtName, 1)
+	_, x := trimOf(t, Trim{Trap: true}, c, deadProgram("ret", "")+rustc)
+	if x.Cuts[0] != nil || x.Traps != 1 {
+		t.Errorf("cuts %d in C, %d traps", x.Cuts[0], x.Traps)
 	}
 }
 

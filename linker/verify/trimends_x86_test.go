@@ -76,6 +76,8 @@ func TestProveDeadEnds(t *testing.T) {
 		{"a loop", change(was, "PANIC", "jmp 1b\n nop"), is, "is a loop, and no dead end"},
 		{"one way does not panic", change(was, "PANIC", "je 2f\n PANIC\n2: ret"), is, "is no dead end"},
 
+		{"a branch to a panic that need not be taken", "jb 1f\n je core_panic\n incl %eax\n1: ret", "jb 1f\n ud2\n1: ret", "is no dead end"},
+
 		{"AVX", "je 1f\n PANIC\n1: vzeroupper\n ret", "je 1f\n ud2\n1: vzeroupper\n ret", "AVX is not understood here"},
 		{"its own code is read", "je 1f\n PANIC\n1: movl 2f(%rip), %eax\n2: ret", "je 1f\n ud2\n1: movl 2f(%rip), %eax\n2: ret", "reads its own code"},
 		{"where it is is asked", "je 1f\n PANIC\n1: call 2f\n2: popq %rax\n ret", "je 1f\n ud2\n1: call 2f\n2: popq %rax\n ret", "calls itself amid"},
