@@ -160,31 +160,21 @@ func (x *trimmer) doom(m *endMachine, frames bool) []*body {
 	var order []SecID
 	for again := true; again; {
 		again = false
-		for _, o := range x.l.Objects {
-			if !o.Rust || o.Reason != "" {
-				continue
+		fresh := x.callTraps(known, m.moves && frames)
+		decoded := make([]*body, len(fresh))
+		inParallel(len(fresh), func(k int) {
+			if o, i := x.l.Of(fresh[k]); m.whole == nil || m.whole(x, o, i, frames) {
+				decoded[k] = x.decode(m, o, i)
 			}
-			for i := range o.File.Sections {
-				id := o.Base + SecID(i)
-				s := &o.File.Sections[i]
-				if !isFunctionSection(s) || s.Rel == 0 || x.ignored[id] == allRegisters || !x.callsTrap(o, uint32(i)) && !(m.moves && frames && o.unwinds(uint32(i))) {
-					continue
-				}
-				if c := x.out.Cuts[o.index]; c != nil && c[i] != CutNone {
-					continue
-				}
-				b, seen := known[id]
-				if !seen {
-					if m.whole == nil || m.whole(x, o, uint32(i), frames) {
-						b = x.decode(m, o, uint32(i))
-					}
-					known[id] = b
-					order = append(order, id)
-				}
-				if b != nil && b.spread() && b.doomed[0] {
-					x.ignored[id] = allRegisters
-					again = true
-				}
+		})
+		for k, id := range fresh {
+			known[id] = decoded[k]
+		}
+		order = append(order, fresh...)
+		for _, id := range order {
+			if b := known[id]; b != nil && x.ignored[id] != allRegisters && b.spread() && b.doomed[0] {
+				x.ignored[id] = allRegisters
+				again = true
 			}
 		}
 	}
@@ -196,6 +186,31 @@ func (x *trimmer) doom(m *endMachine, frames bool) []*body {
 		}
 	}
 	return bodies
+}
+
+// callTraps lists functions that refer to a trap, but for those that are known
+// already; with pads, those that unwinding could enter as well.
+func (x *trimmer) callTraps(known map[SecID]*body, pads bool) []SecID {
+	var list []SecID
+	for _, o := range x.l.Objects {
+		if !o.Rust || o.Reason != "" {
+			continue
+		}
+		for i := range o.File.Sections {
+			id := o.Base + SecID(i)
+			s := &o.File.Sections[i]
+			if !isFunctionSection(s) || s.Rel == 0 || x.ignored[id] == allRegisters {
+				continue
+			}
+			if c := x.out.Cuts[o.index]; c != nil && c[i] != CutNone {
+				continue
+			}
+			if _, seen := known[id]; !seen && (x.callsTrap(o, uint32(i)) || pads && o.unwinds(uint32(i))) {
+				list = append(list, id)
+			}
+		}
+	}
+	return list
 }
 
 // callsTrap reports whether a section refers to a trap.
