@@ -97,25 +97,38 @@ func (c class) section(b []byte) (s Section, name uint32) {
 	return s, name
 }
 
-// putSection changes the fields of a section header that an Edit may change.
-func (c class) putSection(b []byte, s *Section) {
-	le.PutUint32(b[4:], s.Type)
+// What an Edit changes of a section header.
+
+func (c class) flags(b []byte) uint64 {
 	if c == class64 {
-		le.PutUint64(b[8:], s.Flags)
-		le.PutUint64(b[24:], s.Offset)
-		le.PutUint64(b[32:], s.Size)
-		le.PutUint32(b[40:], s.Link)
-		le.PutUint32(b[44:], s.Info)
-		le.PutUint64(b[48:], s.Align)
-		le.PutUint64(b[56:], s.EntSize)
+		return le.Uint64(b[8:])
+	}
+	return uint64(le.Uint32(b[8:]))
+}
+
+func (c class) putFlags(b []byte, flags uint64) {
+	if c == class64 {
+		le.PutUint64(b[8:], flags)
 	} else {
-		le.PutUint32(b[8:], uint32(s.Flags))
-		le.PutUint32(b[16:], uint32(s.Offset))
-		le.PutUint32(b[20:], uint32(s.Size))
-		le.PutUint32(b[24:], s.Link)
-		le.PutUint32(b[28:], s.Info)
-		le.PutUint32(b[32:], uint32(s.Align))
-		le.PutUint32(b[36:], uint32(s.EntSize))
+		le.PutUint32(b[8:], uint32(flags))
+	}
+}
+
+func (c class) putExtent(b []byte, offset, size uint64) {
+	if c == class64 {
+		le.PutUint64(b[24:], offset)
+		le.PutUint64(b[32:], size)
+	} else {
+		le.PutUint32(b[16:], uint32(offset))
+		le.PutUint32(b[20:], uint32(size))
+	}
+}
+
+func (c class) putAlign(b []byte, align uint64) {
+	if c == class64 {
+		le.PutUint64(b[48:], align)
+	} else {
+		le.PutUint32(b[32:], uint32(align))
 	}
 }
 

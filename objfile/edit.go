@@ -21,9 +21,9 @@ import (
 // It also reports the first change that could not be made, where the method
 // asked for it returns no error itself.
 type Edit struct {
-	f *File
+	f       *File
+	headers []byte // the table of section headers, nil if none changes
 	// Indexed by section; nil as long as no section has such a change.
-	heads    []Section // the headers
 	places   []overlay // contents changed in place (same size)
 	excluded []bool    // their contents need not be written
 
@@ -41,7 +41,7 @@ func NewEdit(f *File) *Edit {
 
 // Changed reports whether anything was edited.
 func (e *Edit) Changed() bool {
-	return e.heads != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil
+	return e.headers != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil
 }
 
 // refuse keeps the first error for Write.
@@ -228,47 +228,39 @@ func (e *Edit) Patch(section uint32, off uint64, b []byte) {
 	e.overwrite(section, off, b)
 }
 
-// head returns the header of a section as edited so far.
-func (e *Edit) head(section uint32) Section {
-	if e.heads != nil {
-		return e.heads[section]
+// header is the writable header of a section.
+func (e *Edit) header(section uint32) []byte {
+	size := e.f.class.sectionSize()
+	if e.headers == nil {
+		at := e.f.head.shoff
+		e.headers = append([]byte(nil), e.f.Data[at:at+size*uint64(len(e.f.Sections))]...)
 	}
-	return e.f.Sections[section]
-}
-
-func (e *Edit) setHead(section uint32, s Section) {
-	if e.heads == nil {
-		e.heads = slices.Clone(e.f.Sections)
-	}
-	e.heads[section] = s
+	return e.headers[uint64(section)*size:]
 }
 
 // SetAlign sets a section's alignment, bytes.
 func (e *Edit) SetAlign(section uint32, align uint64) {
-	if s := e.head(section); s.Align != align {
-		s.Align = align
-		e.setHead(section, s)
+	if e.headers != nil || e.f.Sections[section].Align != align {
+		e.f.class.putAlign(e.header(section), align)
 	}
 }
 
 // Retain makes a section one that --gc-sections keeps (SHF_GNU_RETAIN).
 func (e *Edit) Retain(section uint32) {
-	s := e.head(section)
-	s.Flags |= SHF_RETAIN
-	e.setHead(section, s)
+	h := e.header(section)
+	e.f.class.putFlags(h, e.f.class.flags(h)|SHF_RETAIN)
 }
 
 // Exclude makes a section one that a linker leaves out whatever refers to it
 // (SHF_EXCLUDE; it is no longer allocated).
 func (e *Edit) Exclude(section uint32) {
-	s := e.head(section)
-	if e.isTable(section) || s.Type == SHT_GROUP {
+	if e.isTable(section) || e.f.Sections[section].Type == SHT_GROUP {
 		// Only a file made with ill intent has one that is allocated.
 		e.refuse(section, 0, "a table of the object itself cannot be excluded")
 		return
 	}
-	s.Flags = s.Flags&^SHF_ALLOC | SHF_EXCLUDE
-	e.setHead(section, s)
+	h := e.header(section)
+	e.f.class.putFlags(h, e.f.class.flags(h)&^SHF_ALLOC|SHF_EXCLUDE)
 	if e.excluded == nil {
 		e.excluded = make([]bool, len(e.f.Sections))
 	}
@@ -383,10 +375,10 @@ type Piece struct {
 	Same bool   // they are the original's at this offset
 }
 
-// Pieces lays out the edited object: runs of bytes in ascending order, and
-// the size of the whole. Between runs are holes, which read as zeros: most
-// contents of what is excluded, and places of what was replaced, which no
-// linker looks at.
+// Pieces lays out the edited object and ends the edit: runs of bytes in
+// ascending order, and the size of the whole. Between runs are holes, which
+// read as zeros: most contents of what is excluded, and places of what was
+// replaced, which no linker looks at.
 func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	f := e.f
 	if e.err != nil {
@@ -396,13 +388,8 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	heads := f.Sections
-	if e.heads != nil {
-		heads = e.heads
-	}
-	heads = slices.Clone(heads)
 	isHole := make([]bool, len(f.Sections))
-	for i := range heads {
+	for i := range f.Sections {
 		s := &f.Sections[i]
 		if e.excluded == nil || !e.excluded[i] {
 			continue
@@ -413,21 +400,21 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 		isHole[i] = true
 		if s.Rel != 0 {
 			isHole[s.Rel] = true
-			heads[s.Rel].Size = 0
+			f.class.putExtent(e.header(s.Rel), f.Sections[s.Rel].Offset, 0)
 		}
 	}
 	end := uint64(len(f.Data))
 	var tail []Piece
 	grow := func(section uint32, parts ...[]byte) {
 		end = (end + 15) &^ 15
-		heads[section].Offset = end
+		start := end
 		for _, b := range parts {
 			if len(b) > 0 {
 				tail = append(tail, Piece{At: end, Data: b})
 				end += uint64(len(b))
 			}
 		}
-		heads[section].Size = end - heads[section].Offset
+		f.class.putExtent(e.header(section), start, end-start)
 		isHole[section] = true // where it was
 	}
 	movedOrder := make([]uint32, 0, len(e.moved))
@@ -455,12 +442,11 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 		return nil, 0, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
 	}
 	var changes []change
-	headers := f.newHeaders(heads)
 	for _, i := range order {
 		at, n := f.Sections[i].Offset, uint64(len(f.Bytes(i)))
 		switch {
-		case i == 0 && headers != nil:
-			changes = append(changes, change{Piece{At: f.head.shoff, Data: headers}, uint64(len(headers))})
+		case i == 0 && e.headers != nil:
+			changes = append(changes, change{Piece{At: f.head.shoff, Data: e.headers}, uint64(len(e.headers))})
 		case i == 0:
 		case isHole[i]:
 			changes = append(changes, change{Piece{At: at}, n})
@@ -530,22 +516,6 @@ func isZero(b []byte) bool {
 type change struct {
 	Piece
 	size uint64
-}
-
-// newHeaders is the table of section headers with the given ones, nil if none
-// is another than it was.
-func (f *File) newHeaders(heads []Section) (b []byte) {
-	size := f.class.sectionSize()
-	for i := range heads {
-		if heads[i] == f.Sections[i] {
-			continue
-		}
-		if b == nil {
-			b = append(b, f.Data[f.head.shoff:f.head.shoff+size*uint64(len(f.Sections))]...)
-		}
-		f.class.putSection(b[uint64(i)*size:], &heads[i])
-	}
-	return b
 }
 
 // sharesRelocs reports whether a section's relocations are not its alone.
