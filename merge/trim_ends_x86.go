@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -82,11 +83,11 @@ func (w *walk) instruction(inst *x86asm.Inst, at uint32, relocated bool) (in ins
 	for i, arg := range inst.Args {
 		switch a := arg.(type) {
 		case x86asm.Mem:
-			if a.Base == x86asm.RIP && !relocated {
+			if (a.Base == x86asm.RIP || a.Base == x86asm.EIP) && !relocated {
 				return in, false
 			}
 		case x86asm.Rel:
-			if i != 0 || inst.PCRel != 1 && inst.PCRel != 4 || inst.PCRelOff+inst.PCRel != inst.Len {
+			if i != 0 || inst.PCRel != 1 && inst.PCRel != 4 || inst.PCRelOff+inst.PCRel != inst.Len || halved(inst) {
 				return in, false
 			}
 			if !relocated {
@@ -116,9 +117,41 @@ func (w *walk) instruction(inst *x86asm.Inst, at uint32, relocated bool) (in ins
 		in.flow = flowCall // of a handler, which may come back
 	default:
 		in.nop = inst.Op == x86asm.NOP
-		in.quiet = dying(inst)
+		in.quiet = dying(inst) && (inst.Op == x86asm.LEA || w.readsConstant(inst, at))
 	}
 	return in, true
+}
+
+// readsConstant reports whether what an instruction reads by its own place, if
+// it does, is sure to be there and does not change: a slot of the global offset
+// table, or data that nobody writes.
+func (w *walk) readsConstant(inst *x86asm.Inst, at uint32) bool {
+	for _, arg := range inst.Args {
+		if a, memory := arg.(x86asm.Mem); !memory || a.Base != x86asm.RIP {
+			continue
+		}
+		k := w.fields.first(uint64(at))
+		if k == w.relocs.Len() || w.relocs.At(w.fields.nth(k)).Offset >= uint64(at)+uint64(inst.Len) {
+			return false
+		}
+		r := w.relocs.At(w.fields.nth(k))
+		if kind := w.x.l.Arch.Reloc(r.Type).Kind; kind != objfile.RelPC {
+			return kind == objfile.RelGOT || kind == objfile.RelTLS
+		}
+		t := w.o.target(r.Sym)
+		if t.kind != toSection {
+			return false
+		}
+		s := w.x.l.Section(t.sec)
+		return s.Type == objfile.SHT_PROGBITS && s.Flags&objfile.SHF_ALLOC != 0 && s.Flags&objfile.SHF_WRITE == 0
+	}
+	return true
+}
+
+// halved reports whether an instruction has the prefix that halves operands. It
+// makes the distance of a jump two bytes on some processors, and not on others.
+func halved(inst *x86asm.Inst) bool {
+	return slices.ContainsFunc(inst.Prefix[:], func(p x86asm.Prefix) bool { return byte(p) == 0x66 })
 }
 
 // isVEX reports whether an instruction has one of the prefixes of AVX, some of
@@ -150,7 +183,13 @@ func dying(inst *x86asm.Inst) bool {
 	switch inst.Op {
 	case x86asm.NOP:
 		return true
-	case x86asm.CMP, x86asm.TEST, x86asm.BT, x86asm.UCOMISD, x86asm.UCOMISS, x86asm.CDQ, x86asm.CQO:
+	case x86asm.BT:
+		// Of memory, the register says which bit, and it may lie anywhere.
+		if _, memory := inst.Args[0].(x86asm.Mem); memory {
+			return false
+		}
+		writes = false
+	case x86asm.CMP, x86asm.TEST, x86asm.UCOMISD, x86asm.UCOMISS, x86asm.CDQ, x86asm.CQO:
 		writes = false
 	case x86asm.PUSH:
 		writes = false // what it writes is the stack
@@ -198,7 +237,7 @@ func dying(inst *x86asm.Inst) bool {
 			case inst.Op == x86asm.LEA:
 			case i == 0 && writes && a.Base != x86asm.RSP:
 				return false
-			case a.Index != 0 || a.Base != x86asm.RSP && a.Base != x86asm.RBP && a.Base != x86asm.RIP:
+			case a.Index != 0 || a.Base != x86asm.RSP && a.Base != x86asm.RIP:
 				return false
 			}
 		default:

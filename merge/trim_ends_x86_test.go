@@ -42,6 +42,13 @@ func TestDeadEnds(t *testing.T) {
 		{"a store stays", "je 1f\n movl $1, (%rsi)\n PANIC\n1: ret", "je 1f\n movl $1, (%rsi)\n ud2\n1: ret"},
 		{"a store by the frame pointer, which may be any", "je 1f\n movl $1, 8(%rbp)\n PANIC\n1: ret", "je 1f\n movl $1, 8(%rbp)\n ud2\n1: ret"},
 		{"a store at a fixed place", "je 1f\n movl $1, value(%rip)\n PANIC\n1: ret", "je 1f\n movl $1, value(%rip)\n ud2\n1: ret"},
+		{"a load by the frame pointer, which may be any", "je 1f\n movl 8(%rbp), %edi\n PANIC\n1: ret", "je 1f\n movl 8(%rbp), %edi\n ud2\n1: ret"},
+		{"a load of what may change", "je 1f\n movl counter(%rip), %edi\n PANIC\n1: ret", "je 1f\n movl counter(%rip), %edi\n ud2\n1: ret"},
+		{"a load of what is nowhere", "je 1f\n movl nowhere(%rip), %edi\n PANIC\n1: ret", "je 1f\n movl nowhere(%rip), %edi\n ud2\n1: ret"},
+		{"a load of an address", "je 1f\n movq counter@GOTPCREL(%rip), %rdi\n PANIC\n1: ret", "je 1f\n ud2\n1: ret"},
+		{"an address of what may change", "je 1f\n leaq counter(%rip), %rdi\n PANIC\n1: ret", "je 1f\n ud2\n1: ret"},
+		{"a bit of a register", "je 1f\n btq %rax, %rdi\n PANIC\n1: ret", "je 1f\n ud2\n1: ret"},
+		{"a bit far from the stack", "je 1f\n btq %rax, 8(%rsp)\n PANIC\n1: ret", "je 1f\n btq %rax, 8(%rsp)\n ud2\n1: ret"},
 		{"a store into an array on the stack", "je 1f\n movl $1, (%rsp,%rsi,4)\n PANIC\n1: ret", "je 1f\n movl $1, (%rsp,%rsi,4)\n ud2\n1: ret"},
 		{"a load stays", "je 1f\n movl (%rsi), %edi\n PANIC\n1: ret", "je 1f\n movl (%rsi), %edi\n ud2\n1: ret"},
 		{"a call stays", "je 1f\n call other@PLT\n PANIC\n1: ret", "je 1f\n call other@PLT\n ud2\n1: ret"},
@@ -72,13 +79,16 @@ func TestDeadEnds(t *testing.T) {
 		{"it goes on behind the end", "je 1f\n PANIC\n1: incl %eax", ""},
 		{"no instruction", "je 1f\n PANIC\n1: ret\n .byte 0x06", ""},
 		{"AVX", "je 1f\n PANIC\n1: vmovups (%rdi), %ymm0\n ret", ""},
+		{"a branch that some processors take for shorter", "je 1f\n PANIC\n1: .byte 0x66, 0x0f, 0x84, 0, 0, 0, 0\n ret", ""},
+		{"a jump that some processors take for shorter", "je 1f\n PANIC\n1: .byte 0x66, 0xe9, 0, 0, 0, 0\n ret", ""},
+		{"its own code is read by half its place", "je 1f\n PANIC\n1: leal 2f(%eip), %eax\n2: ret", ""},
 		{"its own code is read", "je 1f\n PANIC\n1: movl 2f(%rip), %eax\n2: ret", ""},
 		{"an address of its own", "je 1f\n PANIC\n1: leaq 2f(%rip), %rax\n jmp *%rax\n2: ret", ""},
 		{"where it is is asked", "je 1f\n PANIC\n1: call 2f\n2: popq %rax\n ret", ""},
 		{"a branch into an instruction", "je 1f\n PANIC\n1: jb 2f+1\n2: movl $1, %eax\n ret", ""},
 		{"a transaction", "je 1f\n PANIC\n1: xbegin 2f\n2: ret", ""},
 	} {
-		const more = "\n.section .rodata.v,\"a\",@progbits\n.globl value\nvalue: .quad 1, 2\n"
+		const more = "\n.section .rodata.v,\"a\",@progbits\n.globl value\nvalue: .quad 1, 2\n.data\n.globl counter, nowhere\n.weak nowhere\ncounter: .quad 3\n"
 		_, x := trimOf(t, Trim{Trap: true}, deadProgram(tt.was, more)+rustc)
 		i, cut := x.sectionNamed(t, 0, ".text.f")
 		if tt.want == "" {

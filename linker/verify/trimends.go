@@ -36,6 +36,7 @@ type strideAt struct {
 	prefix   int    // how many instructions behind it depend on a condition
 	external bool   // a relocation says where it goes
 	field    uint64 // that changes the instruction from there on
+	loads    bool   // reads what a relocation names
 }
 
 // strider reads code, by machine.
@@ -419,6 +420,9 @@ func (v *checker) followDoomed(m *strider, was, is *section, at uint64, depends 
 	}
 	switch s.kind {
 	case strideQuiet:
+		if s.loads && !readsConstant(was, is, at, behind) {
+			return no("reads what may be a device's")
+		}
 		return on()
 	case strideJump:
 		if what := v.notDoomed(m, was, is, s.to); what != "" || depends == 0 {
@@ -444,6 +448,23 @@ func (v *checker) followDoomed(m *strider, was, is *section, at uint64, depends 
 		return ""
 	}
 	return no("may be seen, or is not understood")
+}
+
+// readsConstant says that an instruction of x86-64, of an original, reads data that nobody writes, or a slot of the global
+// offset table.
+func readsConstant(was, is *section, lo, hi uint64) bool {
+	fields := fieldsWithin(was, lo, hi)
+	if len(fields) != 1 {
+		return false
+	}
+	switch elf.R_X86_64(fields[0].typ) {
+	case elf.R_X86_64_GOTPCREL, elf.R_X86_64_GOTPCRELX, elf.R_X86_64_REX_GOTPCRELX, elf.R_X86_64_GOTTPOFF:
+		return true
+	case elf.R_X86_64_PC32:
+		t := &is.obj.targets[fields[0].sym]
+		return t.kind == toSection && t.sec.alloc() && t.sec.typ == uint32(elf.SHT_PROGBITS) && t.sec.flags&uint64(elf.SHF_WRITE) == 0
+	}
+	return false
 }
 
 // startOfTrap says that a call leads to the start of a trap.

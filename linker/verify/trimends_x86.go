@@ -311,11 +311,20 @@ func decodeAt(s *section, at uint64) (i x86asm.Inst, what string) {
 		return i, "goes on in a way that is not understood"
 	}
 	for _, a := range i.Args {
-		if m, ok := a.(x86asm.Mem); ok && m.Base == x86asm.RIP && len(fieldsWithin(s, at, at+uint64(i.Len))) == 0 {
+		if readsByPlace(a) && len(fieldsWithin(s, at, at+uint64(i.Len))) == 0 {
 			return i, "reads its own code"
+		}
+		if _, ok := a.(x86asm.Rel); ok && slices.ContainsFunc(i.Prefix[:], func(p x86asm.Prefix) bool { return byte(p) == 0x66 }) {
+			return i, "has another length on another processor"
 		}
 	}
 	return i, ""
+}
+
+// readsByPlace reports whether an operand lies at a distance from its instruction.
+func readsByPlace(a x86asm.Arg) bool {
+	m, ok := a.(x86asm.Mem)
+	return ok && (m.Base == x86asm.RIP || m.Base == x86asm.EIP)
 }
 
 // isPadding returns the length of a no-operation as assemblers pad with at the start of code, 0 if there is none: 90, or
@@ -358,6 +367,7 @@ func x86Stride(s *section, at uint64) strideAt {
 		out.kind, out.external = strideAway, true
 	case unseen(&i):
 		out.kind = strideQuiet
+		out.loads = i.Op != x86asm.LEA && slices.ContainsFunc(i.Args[:], readsByPlace)
 	}
 	return out
 }
@@ -378,7 +388,7 @@ var changes = map[x86asm.Op]int{
 }
 
 // unseen reports whether nobody sees what an instruction does in a function that traps then: it changes registers, and
-// memory by the stack pointer only; it reads memory where that is sure to be, the stack and what has a fixed address.
+// memory by the stack pointer only; it reads memory by that, and what has a fixed address.
 func unseen(i *x86asm.Inst) bool {
 	changed, known := changes[i.Op]
 	if !known {
@@ -397,6 +407,9 @@ func unseen(i *x86asm.Inst) bool {
 			}
 		}
 	}
+	if _, memory := i.Args[0].(x86asm.Mem); memory && i.Op == x86asm.BT {
+		return false // the other operand may choose a bit far away
+	}
 	for k, a := range i.Args {
 		switch a := a.(type) {
 		case x86asm.Reg:
@@ -413,7 +426,7 @@ func unseen(i *x86asm.Inst) bool {
 			switch {
 			case i.Op == x86asm.LEA:
 			case plain && a.Base == x86asm.RSP:
-			case plain && k >= changed && (a.Base == x86asm.RBP || a.Base == x86asm.RIP):
+			case plain && k >= changed && a.Base == x86asm.RIP: // what lies there is looked at where the way is followed
 			default:
 				return false
 			}

@@ -9,10 +9,10 @@ import (
 // that each has a table of them even without code that needs one.
 func deadSource(f, more string) string {
 	return strings.NewReplacer("PANIC", "leaq message(%rip), %rdi\n call core_panic@PLT").Replace(
-		"\t.globl core_panic, other, message, value\n\t.section .text.f,\"ax\",@progbits\n\t.p2align 4\n\t.globl f\n\t.type f,@function\nf:\n" + f + "\n\t.size f, .-f\n\t.reloc f, R_X86_64_NONE\n" +
+		"\t.globl core_panic, other, message, value, counter, nowhere\n\t.section .text.f,\"ax\",@progbits\n\t.p2align 4\n\t.globl f\n\t.type f,@function\nf:\n" + f + "\n\t.size f, .-f\n\t.reloc f, R_X86_64_NONE\n" +
 			"\t.section .text.core_panic,\"ax\",@progbits\n\t.type core_panic,@function\ncore_panic: ud2\n" +
 			"\t.section .text.other,\"ax\",@progbits\n\t.type other,@function\nother: ret\n" +
-			"\t.section .rodata.m,\"a\",@progbits\nmessage: .asciz \"text\"\nvalue: .quad 1\n" + more)
+			"\t.section .rodata.m,\"a\",@progbits\nmessage: .asciz \"text\"\nvalue: .quad 1\n\t.data\ncounter: .quad 1\n" + more)
 }
 
 // Each case differs from a right one in one thing.
@@ -64,6 +64,13 @@ func TestProveDeadEnds(t *testing.T) {
 		{"a store into an array", change(was, "(%rsp)", "(%rsp,%rdi)"), is, "is no dead end"},
 		{"a store at a fixed place", change(was, "(%rsp)", "value(%rip)"), is, "is no dead end"},
 		{"a load before", change(was, "movq %rdi, (%rsp)", "movq (%rdi), %rsi"), is, "is no dead end"},
+		{"a load by the frame pointer", change(was, "movq %rdi, (%rsp)", "movq (%rbp), %rsi"), is, "is no dead end"},
+		{"a load of what may change", change(was, "movq %rdi, (%rsp)", "movl counter(%rip), %esi"), is, "reads what may be a device's"},
+		{"a load of what is nowhere", change(was, "movq %rdi, (%rsp)", "movl nowhere(%rip), %esi"), is, "reads what may be a device's"},
+		{"right, a load of a constant", change(was, "movq %rdi, (%rsp)", "movl value(%rip), %esi"), is, ""},
+		{"right, an address of what may change", change(was, "movq %rdi, (%rsp)", "leaq counter(%rip), %rsi"), is, ""},
+		{"right, a bit of a register", change(was, "movq %rdi, (%rsp)", "btq %rdi, %rsi"), is, ""},
+		{"a bit far from the stack", change(was, "movq %rdi, (%rsp)", "btq %rdi, (%rsp)"), is, "is no dead end"},
 		{"a load of the thread's", change(was, "movq %rdi, (%rsp)", "movq %fs:(%rsp), %rsi"), is, "is no dead end"},
 		{"another stack", change(was, "pushq %rax", "movq %rax, %rsp"), is, "is no dead end"},
 		{"a call before", change(was, "pushq %rax", "call other@PLT"), is, "is no dead end"},
@@ -79,6 +86,8 @@ func TestProveDeadEnds(t *testing.T) {
 		{"a branch to a panic that need not be taken", "jb 1f\n je core_panic\n incl %eax\n1: ret", "jb 1f\n ud2\n1: ret", "is no dead end"},
 
 		{"AVX", "je 1f\n PANIC\n1: vzeroupper\n ret", "je 1f\n ud2\n1: vzeroupper\n ret", "AVX is not understood here"},
+		{"a branch of two lengths", "je 1f\n PANIC\n1: .byte 0x66, 0x0f, 0x84, 0, 0, 0, 0\n ret", "je 1f\n ud2\n1: .byte 0x66, 0x0f, 0x84, 0, 0, 0, 0\n ret", "has another length on another processor"},
+		{"its own code is read by half its place", "je 1f\n PANIC\n1: leal 2f(%eip), %eax\n2: ret", "je 1f\n ud2\n1: leal 2f(%eip), %eax\n2: ret", "reads its own code"},
 		{"its own code is read", "je 1f\n PANIC\n1: movl 2f(%rip), %eax\n2: ret", "je 1f\n ud2\n1: movl 2f(%rip), %eax\n2: ret", "reads its own code"},
 		{"where it is is asked", "je 1f\n PANIC\n1: call 2f\n2: popq %rax\n ret", "je 1f\n ud2\n1: call 2f\n2: popq %rax\n ret", "calls itself amid"},
 	} {
