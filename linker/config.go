@@ -577,13 +577,13 @@ func (c *Config) readEnvironment(env *Environment) error {
 			continue
 		}
 		switch {
-		case name == "LEANLINK_DISABLE", name == timingsVariable, name == profileVariable, name == markWorker, name == markNested,
+		case name == "LEANLINK_DISABLE", name == timingsVariable, name == profileVariable, name == adviceVariable, name == markWorker, name == markNested,
 			// leanlink's own tests
 			name == "LEANLINK_REQUIRE_TOOLS", strings.HasPrefix(name, "LEANLINK_TEST_"), strings.HasPrefix(name, "LEANLINK_E2E_"):
 			continue
 		}
 		var key *Key
-		names := []string{"LEANLINK_DISABLE", timingsVariable, profileVariable}
+		names := []string{"LEANLINK_DISABLE", timingsVariable, profileVariable, adviceVariable}
 		for i := range Keys {
 			if Keys[i].kind == kindSizeLimit {
 				continue // a table does not fit into a variable

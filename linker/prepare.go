@@ -99,7 +99,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	}
 	p.clock.lap("resolve")
 	// Every symbol now stands for one definition.
-	p.originals = files
+	p.originals, p.linkOptions = files, opt
 	if link, err = p.trim(link, opt); err != nil {
 		return nil, err
 	}
@@ -143,8 +143,9 @@ type preparation struct {
 	// rewritten says which objects were changed; indexed in link order.
 	rewritten []bool
 	// originals are the objects as they were read; indexed in link order.
-	originals []*objfile.File
-	trims     trims
+	originals   []*objfile.File
+	linkOptions merge.Options
+	trims       trims
 }
 
 // unsuited says why a link can't be made smaller, "" if it can.

@@ -46,6 +46,7 @@ func (p *preparation) record(plan *merge.Plan) *report.Report {
 	paths := p.paths()
 	r := p.newReport()
 	r.Modes.Machine = l.Arch.Name
+	r.Modes.Could = p.couldSave(plan)
 	rewritten := p.rewritten
 	object := 0
 	add := func(f *inputFile, member string, file *objfile.File) {

@@ -200,3 +200,56 @@ func (p *Plan) Shape(id SecID) uint32 {
 	}
 	return n
 }
+
+// HasPieces reports whether a section is one of strings or constants of which
+// the linker keeps one copy of each that is used: see PieceBytes.
+func (l *Link) HasPieces(id SecID) bool {
+	o, i := l.Of(id)
+	return l.hasPieces(o, &o.File.Sections[i])
+}
+
+// PieceBytes is the number of bytes of the strings and constants that what is
+// left refers to, each counted once.
+func (p *Plan) PieceBytes() uint64 {
+	l := p.Link
+	parts := make([]map[string]bool, len(l.Objects)) // indexed by object
+	inParallel(len(l.Objects), func(k int) {
+		o, used := l.Objects[k], map[string]bool{}
+		for i := range o.File.Sections {
+			s := &o.File.Sections[i]
+			if s.Rel == 0 || s.Flags&objfile.SHF_ALLOC == 0 || p.Fate[o.Base+SecID(i)] != FateKept {
+				continue
+			}
+			rs := o.File.Relocs(uint32(i))
+			for n := range rs.Len() {
+				t := o.target(rs.Sym(n))
+				if t.kind != toSection {
+					continue
+				}
+				to, ti := l.Of(t.sec)
+				if !l.hasPieces(to, &to.File.Sections[ti]) {
+					continue
+				}
+				r := rs.At(n)
+				addend, _ := l.addend(o, uint32(i), rs, r)
+				if t.section {
+					addend -= l.Arch.Bias(r)
+				}
+				if q, ok := piece(to.File, ti, *t, addend); ok {
+					used[string(q.piece)] = true
+				}
+			}
+		}
+		parts[k] = used
+	})
+	all, sum := map[string]bool{}, uint64(0)
+	for _, used := range parts {
+		for piece := range used {
+			if !all[piece] {
+				all[piece] = true
+				sum += uint64(len(piece))
+			}
+		}
+	}
+	return sum
+}

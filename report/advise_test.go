@@ -3,9 +3,11 @@ package report
 import (
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -180,6 +182,33 @@ func TestAdviceNamesVersions(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%q is not advised", c.want)
+		}
+	}
+}
+
+// What the link found out of trims takes the place of what is guessed without.
+func TestAdviceOfTrims(t *testing.T) {
+	for _, tt := range []struct {
+		could map[string]uint64
+		want  []string
+	}{
+		{map[string]uint64{}, nil},
+		{map[string]uint64{"trim.panic=location": 5, "trim.align=size": 7, AllUnwinding: 10}, []string{"trims 10", "trim.align 7", "trim.panic 5"}},
+		{map[string]uint64{"trim.panic=trap": 8, "trim.unwind-tables=drop": 4, AllUnwinding: 10, AllAborting: 12, "later": 1},
+			[]string{"trims 12", "trim.panic=trap 8", "trim.unwind-tables=drop 4"}},
+	} {
+		z := &Sizes{Report: &Report{Modes: Modes{Fold: "all", Could: tt.could}}}
+		var got []string
+		for _, a := range z.Advise(AdviceState{}) {
+			if strings.HasPrefix(a.Key, "trim") {
+				got = append(got, fmt.Sprintf("%s %d", a.Key, a.Bytes))
+				if a.How != "about" || !a.Loaded || !strings.HasPrefix(a.Line, "leanlink.toml: trim.") {
+					t.Errorf("%+v", a)
+				}
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%v: %q, want %q", tt.could, got, tt.want)
 		}
 	}
 }

@@ -73,6 +73,9 @@ type Modes struct {
 	Package string   // CARGO_PKG_NAME or, without it, CARGO_CRATE_NAME; "" if unknown
 	Keep    []string // the config's keep patterns
 	Trims   []string // what the config's trims did, or why they did not apply; empty without any
+	// Could is about what more trims would save, in bytes of memory, by the
+	// setting that asks for them: see view_advise.go. It is nil if nobody asked.
+	Could map[string]uint64
 }
 
 // InputFate says what was done with an input file.

@@ -28,7 +28,7 @@ func sample() *Report {
 		Command: []string{"-m64", "app.rcgu.o", "-Wl,--as-needed", "-o", "target/release/deps/app"},
 		Stamp:   "5f2a",
 		Modes: Modes{Fold: "safe", GC: true, Linker: "lld", Style: "cc", Triple: "x86_64-unknown-linux-gnu", Machine: "x86_64",
-			Profile: "release", Package: "app", Keep: []string{"app::*"}},
+			Profile: "release", Package: "app", Keep: []string{"app::*"}, Could: map[string]uint64{AllAborting: 7000, "trim.panic=trap": 5000}},
 		Inputs: []Input{
 			{Path: "app-0123456789abcdef.app.1a-cgu.0.rcgu.o", Crate: "app", Size: 9000, Fate: InputRewritten},
 			{Path: "libz.so", Fate: InputAlone, Reason: "shared object", Size: 7},

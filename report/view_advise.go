@@ -12,7 +12,7 @@ import (
 // Advice is one way to make a program smaller.
 type Advice struct {
 	Bytes  uint64 // what it would save
-	How    string // how well that is known: "exactly", "at most", "at least", "measured"
+	How    string // how well that is known: "exactly", "at most", "at least", "about", "measured"
 	What   string // what is large
 	Line   string // what to write, and where
 	Loaded bool   // it makes what is loaded smaller, not only the file
@@ -169,8 +169,47 @@ func (z *Sizes) adviseOfVersions(versions map[string]string) []Advice {
 	return list
 }
 
+// AllUnwinding and AllAborting name, in Modes.Could, all trims that a program
+// can have whose panics unwind, and one whose panics abort; packed relocations
+// come on top.
+const (
+	AllUnwinding = "trims where panics unwind"
+	AllAborting  = "trims where panics abort"
+)
+
+// couldSave says what is written for what Modes.Could has, in its order.
+var couldSave = []struct{ setting, key, what, line string }{
+	{AllAborting, "trims", "all trims of what panics need, together", `panic = "trap", trim.backtrace = "addresses", trim.unwind-tables = "drop", trim.align = "size" (see each)`},
+	{AllUnwinding, "trims", "all trims of what panics need, together", `panic = "location", trim.backtrace = "addresses", trim.unwind-tables = "calls", trim.align = "size" (see each)`},
+	{"trim.panic=trap", "trim.panic=trap", "panics that say anything", `panic = "trap" (a panic then ends the program by a signal)`},
+	{"trim.panic=message", "trim.panic=message", "messages of panics", `panic = "message" (panics then say only where)`},
+	{"trim.panic=location", "trim.panic", "panic locations", `panic = "location" (panics then do not say where)`},
+	{"trim.backtrace=addresses", "trim.backtrace", "the backtrace symbolizer, with all that nothing else needs", `backtrace = "addresses" (backtraces then have no names)`},
+	{"trim.unwind-tables=drop", "trim.unwind-tables=drop", "unwind tables", `unwind-tables = "drop" (no backtraces then)`},
+	{"trim.unwind-tables=calls", "trim.unwind-tables", "rows of unwind tables that no call returns to", `unwind-tables = "calls" (a profiler may lose a frame)`},
+	{"trim.align=size", "trim.align", "alignment of functions that only serves speed", `align = "size" (such functions may be fetched a little slower)`},
+}
+
+// adviseOfTrims is what the link found out about trims by planning with them.
+func (z *Sizes) adviseOfTrims() []Advice {
+	var list []Advice
+	could := z.Report.Modes.Could
+	for _, c := range couldSave {
+		if c.setting == AllUnwinding && could[AllAborting] > 0 {
+			continue
+		}
+		if n := could[c.setting]; n > 0 {
+			list = append(list, Advice{n, "about", c.what, "leanlink.toml: trim." + c.line, true, c.key})
+		}
+	}
+	return list
+}
+
 // adviseOfPanics is what panics and backtraces could leave out.
 func (z *Sizes) adviseOfPanics() []Advice {
+	if z.Report != nil && z.Report.Modes.Could != nil {
+		return z.adviseOfTrims()
+	}
 	var list []Advice
 	z.findLocations()
 	if l := z.locations; l != nil && l.Count > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 
@@ -352,6 +353,13 @@ func (u *Unfinished) head(e *encoder, omit omission, c *columns) error {
 		e.texts("keep", m.Keep)
 		if len(m.Trims) > 0 {
 			e.texts("trims", m.Trims)
+		}
+		if m.Could != nil {
+			e.object("could", func() {
+				for _, setting := range slices.Sorted(maps.Keys(m.Could)) {
+					e.number(setting, m.Could[setting])
+				}
+			})
 		}
 	})
 	e.object("totals", func() {

@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -231,4 +233,56 @@ func newConfigs(t *testing.T) *configs {
 		env = append(env, "RUSTUP_HOME="+rustup, "CARGO_HOME="+filepath.Join(c.dir, "cargo-home"))
 	}
 	return &configs{c, &session{opts: &options{}, env: env, dir: c.dir, stderr: &bytes.Buffer{}}, &linker.CommandLine{Dir: c.dir}}
+}
+
+// What advise says of trims, without measuring, is what they save, to a tenth.
+func TestAdviseOfTrims(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("some of the settings are for x86-64")
+	}
+	c := newCrate(t)
+	c.write("Cargo.toml", c.read("Cargo.toml")+"[profile.release]\npanic = \"abort\"\n")
+	loaded := func(settings string) int {
+		t.Helper()
+		c.write("leanlink.toml", settings)
+		c.run(0, "--release", "-q")
+		f, err := elf.Open(filepath.Join(c.dir, "target/size-report/release/my-hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		n := 0
+		for _, s := range f.Sections {
+			if s.Flags&elf.SHF_ALLOC != 0 && s.Type != elf.SHT_NOBITS {
+				n += int(s.Size)
+			}
+		}
+		return n
+	}
+	before := loaded("") // by a link that was not asked for advice
+	out, _ := c.run(0, "advise", "--release", "-q", "--format", "csv", "-n", "0")
+	advised := map[string]int{}
+	for _, line := range strings.Split(out, "\n") {
+		if f := strings.SplitN(line, ",", 5); len(f) == 5 && f[1] == "about" {
+			advised[f[3]], _ = strconv.Atoi(f[0])
+		}
+	}
+	for what, settings := range map[string]string{
+		"panics that say anything": "trim.panic = \"trap\"\n",
+		"the backtrace symbolizer": "trim.backtrace = \"addresses\"\n",
+		"unwind tables":            "trim.unwind-tables = \"drop\"\n",
+		"all trims of what panics": "trim.panic = \"trap\"\ntrim.backtrace = \"addresses\"\ntrim.unwind-tables = \"drop\"\ntrim.align = \"size\"\n",
+	} {
+		n := 0
+		for name, bytes := range advised {
+			if strings.HasPrefix(strings.Trim(name, `"`), what) {
+				n = bytes
+			}
+		}
+		saved := before - loaded(settings)
+		if n < saved*9/10 || n > saved*11/10 {
+			t.Errorf("%s: advised %d, saved %d\n%s", what, n, saved, out)
+		}
+		t.Logf("%s: advised %d, saved %d", what, n, saved)
+	}
 }

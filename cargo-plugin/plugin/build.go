@@ -44,6 +44,7 @@ type built struct {
 	Profile string // Cargo's profile
 	Memory  string // the memory.x of the link, "" if there is none
 	Config  *linker.Config
+	advised bool // its report says what more trims would save
 
 	versions map[string]string // of the crates that were built, by the names of their rlibs
 }
@@ -138,7 +139,7 @@ func (s *session) build() ([]*built, error) {
 		}
 		again := false
 		for _, b := range list {
-			if b.Report == "" && b.Why == whyStale {
+			if b.Report == "" && b.Why == whyStale || b.Report != "" && !b.advised && s.wantsAdvice() {
 				again = true
 				for _, path := range []string{b.Hashed, b.Path} {
 					if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
@@ -191,6 +192,9 @@ func (s *session) buildOne(plan *buildPlan) ([]*built, error) {
 	}
 	if plan.flags != nil {
 		env = env.with(plan.flags.withLinker(plan.leanlink))
+	}
+	if s.wantsAdvice() {
+		env = env.with("LEANLINK_ADVICE", "1")
 	}
 	cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stderr = env, s.dir, os.Stdin, s.stderr
 	out, err := cmd.StdoutPipe()
@@ -373,9 +377,12 @@ func (s *session) locate(b *built, plan *buildPlan, env environ) error {
 		b.Why = whyStale
 		return nil
 	}
-	b.Report = path
+	b.Report, b.advised = path, r.Modes.Could != nil
 	return nil
 }
+
+// wantsAdvice says whether a link is to find out what more trims would save.
+func (s *session) wantsAdvice() bool { return s.opts.command == commands["advise"] }
 
 // linkConfig is the configuration of leanlink that a link will find, of which
 // Cargo's part is known: its variables, and what rustc's paths say of the target.
