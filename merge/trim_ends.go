@@ -138,7 +138,7 @@ func (x *trimmer) deadEnds(t Trim) {
 	entered := x.l.enteredWithin()
 	for _, b := range bodies {
 		entries := entered[b.o.Base+SecID(b.section)]
-		if slices.ContainsFunc(entries, func(e entry) bool { return b.at(e.place) < 0 }) {
+		if slices.ContainsFunc(entries, func(e entry) bool { return !b.enters(e.place) }) {
 			continue
 		}
 		b.reach(entries)
@@ -252,12 +252,17 @@ func (x *trimmer) decode(m *endMachine, o *Object, i uint32) *body {
 	}
 	for k := range b.code {
 		in := &b.code[k]
-		if (in.flow == flowJump || in.flow == flowBranch) && b.at(in.to) < 0 {
+		if (in.flow == flowJump || in.flow == flowBranch) && !b.enters(in.to) {
 			return nil
+		}
+		for at := range in.width {
+			if b.within(in.reads+at) >= 0 {
+				return nil // code that is read
+			}
 		}
 	}
 	for _, e := range b.table {
-		if b.at(e.to) < 0 {
+		if !b.enters(e.to) {
 			return nil
 		}
 	}
@@ -277,6 +282,13 @@ func (b *body) at(place uint32) int32 {
 		return -1
 	}
 	return b.index[place]
+}
+
+// enters reports whether control may go to a place: an instruction that does
+// not belong to the one before it.
+func (b *body) enters(place uint32) bool {
+	k := b.at(place)
+	return k >= 0 && !b.code[k].inside
 }
 
 // callee is the function to whose start the relocation at off leads, NoSec if
@@ -318,6 +330,10 @@ func (b *body) relocated(off, n uint32) bool {
 	}
 	return false
 }
+
+// addressed reports whether what relocations change of an instruction is all
+// of it: an instruction may hold a part of an address.
+func (b *body) addressed(in *instruction) bool { return !b.relocated(in.at+1, in.size-1) }
 
 // spread dooms what leads to what is doomed, until nothing is added, and
 // reports whether something was.

@@ -68,7 +68,7 @@ func (b *body) aarch64(in *instruction, w uint32) bool {
 		in.quiet = w == 0xd503201f // NOP
 	case w>>24&0x1f == 0x10: // ADRP of a relocation; ADR knows its place
 		in.quiet = true
-		return w>>31 == 1 && b.fieldAt(in)
+		return w>>31 == 1 && b.fieldAt(in) && b.addressed(in)
 	case w>>26&7 == 4: // data processing, immediates
 		in.quiet = rd != sp
 		switch w >> 23 & 7 {
@@ -78,10 +78,11 @@ func (b *body) aarch64(in *instruction, w uint32) bool {
 			in.quiet = true
 		case 4, 6, 7: // AND, ORR, EOR may be to SP
 			in.quiet = rd != sp
+			return b.unrelocated(in)
 		default:
 			return false
 		}
-		return true // of an address, too
+		return b.addressed(in)
 	case w>>25&7 == 5: // data processing, registers
 		extended := w>>24&0x1f == 0x0b && w>>21&1 == 1
 		in.quiet = !extended || rd != sp
@@ -100,7 +101,7 @@ func (b *body) aarch64(in *instruction, w uint32) bool {
 		case w>>27&7 == 5 && w>>23&3 == 3: // STP before which SP moves
 			in.quiet = w>>22&1 == 0
 		}
-		return true // of an address, too
+		return b.addressed(in)
 	case w>>25&7 == 7: // floats and vectors
 	default:
 		return false

@@ -80,7 +80,7 @@ func (b *body) riscv32(in *instruction, w uint32) bool {
 	switch w & 0x7f {
 	case 0x37: // LUI
 		in.quiet = ordinary(rd)
-		return true // of an address, too
+		return b.addressed(in)
 	case 0x17: // AUIPC, of a call
 		return b.riscvCall(in)
 	case 0x6f: // JAL
@@ -97,20 +97,20 @@ func (b *body) riscv32(in *instruction, w uint32) bool {
 		in.to = in.at + signed(w>>31<<12|w>>7&1<<11|w>>25&0x3f<<5|w>>8&15<<1, 13)
 	case 0x03, 0x07: // loads
 		in.quiet = rs1 == 2 && (ordinary(rd) || w&4 != 0)
-		return true
+		return b.addressed(in)
 	case 0x23, 0x27: // stores
 		in.quiet = rs1 == 2
-		return true
+		return b.addressed(in)
 	case 0x13: // with immediates
 		in.quiet = ordinary(rd) || w == 0x13 || rd == 2 && rs1 == 2 && f3 == 0
-		return true
+		return b.addressed(in)
 	case 0x33, 0x1b, 0x3b:
 		in.quiet = ordinary(rd)
 	case 0x0f, 0x2f, 0x43, 0x47, 0x4b, 0x4f, 0x53, 0x57: // fences, atomics, floats, vectors
 	case 0x73: // calls of the system, of the host; control registers
 		if f3 == 0 && w>>20 != 0 && w>>20 != 1 && w>>20 != 0x105 {
-			in.flow = flowEnd // returns
-			return w>>25 == 0x18 || w>>25 == 0x08
+			in.flow = flowEnd
+			return w == 0x30200073 || w == 0x10200073 // MRET, SRET
 		}
 	default:
 		return false

@@ -246,7 +246,7 @@ func (b *body) thumb32(in *instruction, h, l uint32) bool {
 		if adds && n == thumbPC {
 			return false
 		}
-		return moves || b.unrelocated(in) // MOVW and MOVT take addresses
+		return moves && b.addressed(in) || b.unrelocated(in) // MOVW and MOVT take addresses
 	case h>>11 == 0xf0>>3:
 		return b.thumbBranch(in, h, l, pc)
 	case h>>8 == 0xf8 || h>>8 == 0xf9:

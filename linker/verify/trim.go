@@ -37,6 +37,38 @@ const (
 // body says that the function has another body.
 func (c CutKind) body() bool { return c == CutTrap || c == CutReturn || c == CutHandOn }
 
+// CheckTrims proves of trimmed objects what Check does, before anything is linked.
+func CheckTrims(objects []Object) (*Result, error) {
+	if len(objects) == 0 {
+		return &Result{}, nil
+	}
+	f, err := openELF(objects[0].Name, objects[0].Data)
+	if err != nil {
+		return nil, err
+	}
+	v := &checker{claim: &Claim{Objects: objects}, res: &Result{}, out: &output{word: 4}, shared: map[*section]bool{}}
+	if f.Class == elf.ELFCLASS64 {
+		v.out.word = 8
+	}
+	for _, a := range archs {
+		if a.machine == f.Machine && a.class == f.Class {
+			v.arch = a
+		}
+	}
+	if v.arch == nil {
+		return nil, fmt.Errorf("%s: %w: %v %v", objects[0].Name, ErrMachine, f.Machine, f.Class)
+	}
+	v.res.Machine = v.arch.name
+	if err := v.readObjects(); err != nil {
+		return nil, err
+	}
+	v.resolve()
+	if err := v.proveCuts(); err != nil {
+		return nil, err
+	}
+	return v.res, nil
+}
+
 // proveCuts compares each trimmed object with its original.
 func (v *checker) proveCuts() error {
 	originals := make([]*object, len(v.claim.Objects))

@@ -96,7 +96,7 @@ func riscvStride(s *section, off uint64) strideAt {
 		switch {
 		case w>>12&7 != 0, w>>20 == 0, w>>20 == 1, w>>20 == 0x105: // control registers, ECALL, EBREAK, WFI
 			return quiet(false)
-		case w>>20 == 0x302 || w>>20 == 0x102: // MRET, SRET
+		case w == 0x30200073 || w == 0x10200073: // MRET, SRET
 			at.kind = strideLeave
 		}
 		return at
