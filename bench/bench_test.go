@@ -139,3 +139,43 @@ func TestRelink(t *testing.T) {
 		}
 	}
 }
+
+// A link of many functions keeps within the memory that docs/performance.md
+// promises: its mapped inputs, 32 MB and 400 bytes for each live section.
+func TestMemory(t *testing.T) {
+	for _, tool := range []string{"cc", "rustc", "go"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("no " + tool)
+		}
+	}
+	work := t.TempDir()
+	o := options{runs: 1, cache: t.TempDir(), program: filepath.Join(work, "leanlink"), linkers: []string{"lld"}, log: os.Stderr}
+	if err := command(o.log, "", nil, "go", "build", "-o", o.program, "leanlink/linker/leanlink"); err != nil {
+		t.Fatal(err)
+	}
+	for _, functions := range []int{5_000, 60_000} {
+		dir, err := synthetic(functions)(o, work)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := openLink(dir, &benchCase{name: "synthetic"}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, y := range l.ways(o, filepath.Join(work, "program")) {
+			if y.vars == nil {
+				continue
+			}
+			r, err := y.run(dir, work, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			peak, bound := r.memory()
+			// A busy machine lets go of files late.
+			if peak == 0 || peak > bound*9/8 {
+				t.Errorf("%d functions: the worker's peak is %d bytes, the bound %d", functions, peak, bound)
+			}
+			t.Logf("%d functions: %d of %d bytes", functions, peak, bound)
+		}
+	}
+}

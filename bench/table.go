@@ -35,7 +35,6 @@ func (l *link) print(w io.Writer, ways []way) {
 // how its memory compares with the bound that it is to keep.
 func (l *link) printPhases(w io.Writer, y *way) {
 	fmt.Fprintf(w, "\n%s, by phase: time (processor), ms:\n", y.name)
-	var peak, mapped, live int64
 	for k, p := range y.times[0].phases {
 		at := func(f func(p *phase) int64) int64 {
 			return median(each(y.times, func(r *cost) int64 {
@@ -47,20 +46,31 @@ func (l *link) printPhases(w io.Writer, y *way) {
 		}
 		wall, cpu := at(func(p *phase) int64 { return p.wall }), at(func(p *phase) int64 { return p.cpu })
 		switch p.name {
-		case "worker peak":
-			peak = wall << 10
-		case "worker mapped":
-			mapped = wall << 10
-		case "worker live":
-			live = wall
-		case "supervisor peak":
+		case "worker peak", "worker mapped", "worker live", "supervisor peak":
 		default:
 			fmt.Fprintf(w, "%s %.1f (%.1f); ", p.name, float64(wall)/1e3, float64(cpu)/1e3)
 		}
 	}
-	bound := mapped + 32<<20 + 400*live
-	fmt.Fprintf(w, "\n\npeak of the worker %.1f MB; inputs %.1f MB + 32 MB + 400 bytes for each of %d live sections: %.1f MB\n",
-		float64(peak)/1e6, float64(mapped)/1e6, live, float64(bound)/1e6)
+	peak := median(each(y.times, func(r *cost) int64 { peak, _ := r.memory(); return peak }))
+	_, bound := y.times[0].memory()
+	fmt.Fprintf(w, "\n\npeak of the worker %.1f MB; inputs, 32 MB and 400 bytes for each live section: %.1f MB\n", float64(peak)/1e6, float64(bound)/1e6)
+}
+
+// memory is the peak of leanlink's worker, and the bound that it is to keep,
+// bytes.
+func (r *cost) memory() (peak, bound int64) {
+	bound = 32 << 20
+	for _, p := range r.phases {
+		switch p.name {
+		case "worker peak":
+			peak = p.wall << 10
+		case "worker mapped":
+			bound += p.wall << 10
+		case "worker live":
+			bound += 400 * p.wall
+		}
+	}
+	return peak, bound
 }
 
 func millis(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1e3) }

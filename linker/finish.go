@@ -102,10 +102,11 @@ func (p *preparation) finishUnchanged(reason string) *Finish {
 func (p *preparation) finishPlan(plan *merge.Plan) *Finish {
 	f := &Finish{cl: p.cl, cfg: p.cfg, inputs: &p.in.mapped, packed: slices.Contains(p.trims.notes, notePacked)}
 	if p.cfg.Report != "off" {
+		marks := plan.Marks()
 		f.record = func() (*report.Unfinished, error) {
 			r, d := p.record(plan), newRecorder(p, plan)
 			r.Roots = d.roots()
-			return report.Begin(r, d.rows(), func(s *report.Sums) uint64 { return p.outputSize(plan.Link, s) })
+			return report.Begin(r, d.rows(), func(s *report.Sums) uint64 { return p.outputSize(plan.Link, s, marks) })
 		}
 	}
 	if p.cfg.Verify {

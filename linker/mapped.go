@@ -24,6 +24,9 @@ var errIrregular = errors.New("not a regular file")
 type mappings struct {
 	mu    sync.Mutex
 	files map[string]fileStamp // by path
+	// images are the files as they are mapped.
+	images [][]byte
+	often  sync.Once // see letGoOften
 }
 
 // fileStamp tells a file from another and from itself before a change.
@@ -68,7 +71,20 @@ func (m *mappings) open(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: cannot be mapped: %w", path, err)
 	}
+	m.mu.Lock()
+	m.images = append(m.images, b)
+	m.mu.Unlock()
 	return b, nil
+}
+
+// letGo has the system forget that the files were looked at. They can be looked
+// at again.
+func (m *mappings) letGo() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.images {
+		syscall.Madvise(b, syscall.MADV_DONTNEED) // they are files, so nothing is lost
+	}
 }
 
 // size is the size of all of them, bytes.

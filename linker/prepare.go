@@ -89,6 +89,11 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	}
 	p.clock.lap("extract")
 	p.out.ahead.during(false)
+	likely := 0 // live sections
+	for _, f := range files {
+		likely += len(f.Sections) / 2 // of the others most are relocations
+	}
+	p.keepMemory(likely)
 	opt, err := p.options()
 	if err != nil {
 		return nil, err
@@ -113,6 +118,8 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	p.clock.lap("plan")
 	p.out.ahead.during(false)
 	p.clock.note(p, plan)
+	live := plan.Live()
+	p.keepMemory(live)
 	// Nothing below changes what was decided.
 	args, err := p.rewrite(plan, dir)
 	if err == errFileNames {
@@ -122,11 +129,15 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return nil, err
 	}
 	p.clock.lap("write")
+	p.out, p.in.ahead = nil, nil // all that was written
+	p.keepMemory(live)
 	if err := p.in.mapped.unchanged(); err != nil {
 		return nil, err
 	}
 	args = append(append(args, p.linkerFlags()...), p.mapFlags(dir)...)
-	return &Prepared{Args: args, Finish: p.finishPlan(plan)}, nil
+	finish := p.finishPlan(plan)
+	plan.Forget()
+	return &Prepared{Args: args, Finish: finish}, nil
 }
 
 // preparation is what the phases of Prepare share.

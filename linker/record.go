@@ -206,10 +206,13 @@ func (d *recorder) targets(k report.SectionIndex, to []report.SectionIndex) []re
 }
 
 // outputSize guesses how many bytes the output will have: at least what is
-// loaded, the names, and debug information if the link leaves it in.
-func (p *preparation) outputSize(l *merge.Link, sums *report.Sums) (size uint64) {
+// loaded, the names, those of marks among them, and debug information if the
+// link leaves it in.
+func (p *preparation) outputSize(l *merge.Link, sums *report.Sums, marks int) (size uint64) {
 	const (
 		symbol   = 24 // an entry of the symbol table
+		nul      = 1  // behind each name
+		mark     = 15 // the name of a mark, of five digits
 		hdrEntry = 8  // of .eh_frame_hdr, for each function
 		perWord  = 3  // a relative relocation has three words
 	)
@@ -218,7 +221,7 @@ func (p *preparation) outputSize(l *merge.Link, sums *report.Sums) (size uint64)
 		size += perWord * sums.After[report.KindRelro]
 	}
 	if !p.cl.StripAll { // what folds leaves its names to its leader
-		size += sums.NameBytes + symbol*sums.Symbols
+		size += sums.NameBytes + (symbol+nul)*sums.Symbols + (symbol+mark)*uint64(marks)
 	}
 	if p.cl.StripAll || p.cl.StripDebug {
 		return size

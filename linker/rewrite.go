@@ -70,6 +70,7 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		for name, file := range f.objects() {
 			if changed[f.input] {
 				objects = append(objects, newObject{f.scriptFile(name), file, edits[n]})
+				edits[n] = nil // its own from here on
 			}
 			n++
 		}
@@ -326,6 +327,7 @@ func (o *newObject) pieces() ([]objfile.Piece, uint64, error) {
 func (n *newFile) layOut() (err error) {
 	if n.archive == "" {
 		n.pieces, n.size, err = n.objects[0].pieces()
+		n.objects[0].edit = nil // the pieces are all that is needed of it
 		return err
 	}
 	members := make([]objfile.NewMember, len(n.objects))

@@ -368,7 +368,7 @@ func TestCopiesOfAGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at := frames.FDEs[0].LSDA; relocIndex(g.Relocs(frames.Section)).rs.At(mustFind(t, g, frames.Section, at)).Type == p.Link.Arch.None {
+	if at := frames.FDEs[0].LSDA(); relocIndex(g.Relocs(frames.Section)).rs.At(mustFind(t, g, frames.Section, at)).Type == p.Link.Arch.None {
 		t.Error("the second copy lost its exception table")
 	}
 	// What folds is named by its leader in both copies.

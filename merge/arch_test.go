@@ -486,7 +486,7 @@ func TestRulesRISCV(t *testing.T) {
 			}
 			eh := o.frames[refs[0].frame]
 			fde, size := &eh.FDEs[refs[0].fde], int64(eh.FDEs[refs[0].fde].Range)
-			if !allZero(f.Bytes(eh.Section)[fde.InstrOff:fde.End]) {
+			if !allZero(f.Bytes(eh.Section)[fde.InstrOff():fde.End()]) {
 				t.Errorf("%s: the jump's frame entry has rows", relax)
 			}
 			for _, k := range o.innerRelocs(refs[0]) {

@@ -233,7 +233,7 @@ func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
 	ca, cb := &ea.CIEs[da.CIE], &eb.CIEs[db.CIE]
 	if da.Range != db.Range || (a.lsda < 0) != (b.lsda < 0) || (ca.Personality == 0) != (cb.Personality == 0) ||
 		!bytes.Equal(ba[ca.Offset+4:ca.End], bb[cb.Offset+4:cb.End]) ||
-		!bytes.Equal(trimNops(ba[da.InstrOff:da.End]), trimNops(bb[db.InstrOff:db.End])) {
+		!bytes.Equal(trimNops(ba[da.InstrOff():da.End()]), trimNops(bb[db.InstrOff():db.End()])) {
 		return false
 	}
 	ra, rb := oa.File.Relocs(ea.Section), ob.File.Relocs(eb.Section)
@@ -243,7 +243,7 @@ func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
 	}
 	for k := range xa {
 		x, y := ra.At(xa[k]), rb.At(xb[k])
-		if x.Offset-da.Offset != y.Offset-db.Offset || x.Type != y.Type || f.placeOf(oa, x) != f.placeOf(ob, y) {
+		if x.Offset-da.Offset() != y.Offset-db.Offset() || x.Type != y.Type || f.placeOf(oa, x) != f.placeOf(ob, y) {
 			return false
 		}
 	}
@@ -275,11 +275,11 @@ func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
 func (o *Object) innerRelocs(ref fdeRef) (list []int) {
 	eh := o.frames[ref.frame]
 	fde, x := &eh.FDEs[ref.fde], o.frameRelocs[ref.frame]
-	for n := x.first(fde.Offset); n < x.rs.Len(); n++ {
+	for n := x.first(fde.Offset()); n < x.rs.Len(); n++ {
 		switch off := x.rs.At(x.nth(n)).Offset; {
-		case off >= fde.End:
+		case off >= fde.End():
 			return list
-		case off != fde.PCBegin && (off != fde.LSDA || fde.LSDA == 0):
+		case off != fde.PCBegin() && (off != fde.LSDA() || fde.LSDA() == 0):
 			list = append(list, x.nth(n))
 		}
 	}

@@ -357,7 +357,7 @@ func (e *editor) definesGlobal(section uint32) bool {
 func (e *editor) detach(section uint32) {
 	for _, ref := range e.o.framesOf(section) {
 		eh := e.o.frames[ref.frame]
-		if k, ok := e.o.frameRelocs[ref.frame].find(eh.FDEs[ref.fde].PCBegin); ok {
+		if k, ok := e.o.frameRelocs[ref.frame].find(eh.FDEs[ref.fde].PCBegin()); ok {
 			r := e.o.File.Relocs(eh.Section).At(k)
 			e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
 		}
@@ -408,17 +408,17 @@ func (e *editor) thunks() error {
 			size[0] = byte(len(t.Code))
 			for _, k := range e.o.innerRelocs(ref) {
 				r := f.Relocs(eh.Section).At(k)
-				if r.Offset == fde.PCRange {
+				if r.Offset == fde.PCRange() {
 					size[0] = 0 // the labels say it, which move with what the linker shortens
 					continue
 				}
 				e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
 			}
-			e.edit.Patch(eh.Section, fde.PCRange, size)
-			if fde.LSDA != 0 {
-				e.edit.Patch(eh.Section, fde.LSDA, make([]byte, fde.LSDASize))
+			e.edit.Patch(eh.Section, fde.PCRange(), size)
+			if fde.LSDA() != 0 {
+				e.edit.Patch(eh.Section, fde.LSDA(), make([]byte, fde.LSDASize))
 			}
-			e.edit.Patch(eh.Section, fde.InstrOff, make([]byte, fde.End-fde.InstrOff))
+			e.edit.Patch(eh.Section, fde.InstrOff(), make([]byte, fde.End()-fde.InstrOff()))
 		}
 	}
 	if jumps && !e.l.opt.Strip {

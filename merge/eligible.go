@@ -275,7 +275,7 @@ func (l *Link) whyNotFrames(o *Object, i uint32) Reason {
 		eh := o.frames[ref.frame]
 		rs := o.File.Relocs(eh.Section)
 		fde := &eh.FDEs[ref.fde]
-		k, ok := o.frameRelocs[ref.frame].find(fde.PCBegin)
+		k, ok := o.frameRelocs[ref.frame].find(fde.PCBegin())
 		if !ok {
 			return FrameForm
 		}
@@ -285,7 +285,7 @@ func (l *Link) whyNotFrames(o *Object, i uint32) Reason {
 		if !ok || l.Arch.Reloc(r.Type).Kind == objfile.RelDiff || int64(s.Value)+addend != 0 || fde.Range > o.File.Sections[i].Size {
 			return FrameForm
 		}
-		if fde.LSDA != 0 && ref.lsda < 0 && !allZero(o.File.Bytes(eh.Section)[fde.LSDA:fde.LSDA+uint64(fde.LSDASize)]) {
+		if fde.LSDA() != 0 && ref.lsda < 0 && !allZero(o.File.Bytes(eh.Section)[fde.LSDA():fde.LSDA()+uint64(fde.LSDASize)]) {
 			return FrameForm
 		}
 		// Nothing else of the entry may be relocated, but by differences

@@ -277,10 +277,10 @@ func (f *labeler) labelFrame(buf []byte, o *Object, ref fdeRef) []byte {
 	buf = append(buf, "FDE"...)
 	buf = binary.LittleEndian.AppendUint64(buf, fde.Range)
 	buf = append(buf, b[cie.Offset+4:cie.End]...)
-	buf = append(buf, trimNops(b[fde.InstrOff:fde.End])...)
+	buf = append(buf, trimNops(b[fde.InstrOff():fde.End()])...)
 	for _, k := range o.innerRelocs(ref) {
 		r := rs.At(k)
-		buf = binary.LittleEndian.AppendUint64(buf, r.Offset-fde.Offset)
+		buf = binary.LittleEndian.AppendUint64(buf, r.Offset-fde.Offset())
 		buf = binary.LittleEndian.AppendUint32(buf, r.Type)
 		buf = binary.LittleEndian.AppendUint64(buf, uint64(f.placeOf(o, r)))
 	}

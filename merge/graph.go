@@ -612,7 +612,7 @@ func (l *Link) attachFrames(o *Object) {
 		o.frameRelocs = append(o.frameRelocs, at)
 		for i := range eh.FDEs {
 			fde := &eh.FDEs[i]
-			n, ok := at.find(fde.PCBegin)
+			n, ok := at.find(fde.PCBegin())
 			if !ok {
 				continue // GNU as leaves an FDE of a discarded section like this
 			}
@@ -622,8 +622,8 @@ func (l *Link) attachFrames(o *Object) {
 				continue
 			}
 			ref := fdeRef{section: s.Section, frame: uint32(k), fde: uint32(i), lsda: -1}
-			if fde.LSDA != 0 {
-				if n, ok := at.find(fde.LSDA); ok {
+			if fde.LSDA() != 0 {
+				if n, ok := at.find(fde.LSDA()); ok {
 					ref.lsda = int32(n)
 				}
 			}

@@ -197,7 +197,7 @@ func (p *Plan) dropMetadata() {
 func (l *Link) endsInLabel(o *Object, i uint32) bool {
 	for _, ref := range o.framesOf(i) {
 		eh := o.frames[ref.frame]
-		rs, at := o.File.Relocs(eh.Section), eh.FDEs[ref.fde].PCRange
+		rs, at := o.File.Relocs(eh.Section), eh.FDEs[ref.fde].PCRange()
 		for _, k := range o.innerRelocs(ref) {
 			r := rs.At(k)
 			if s := o.File.Symbol(r.Sym); r.Offset == at && (r.Addend != 0 || s.Size != 0 || s.Value != 0 && s.Value != o.File.Sections[i].Size) {

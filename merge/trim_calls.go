@@ -359,7 +359,7 @@ func (x *trimmer) rowsOf(o *Object, frame, i uint32, function map[uint32]uint32)
 	if len(o.innerRelocs(fdeRef{section: section, frame: frame, fde: i})) > 0 {
 		return nil, initial, false
 	}
-	n, found := o.frameRelocs[frame].find(fde.PCBegin)
+	n, found := o.frameRelocs[frame].find(fde.PCBegin())
 	if !found {
 		return nil, initial, false
 	}
@@ -373,7 +373,7 @@ func (x *trimmer) rowsOf(o *Object, frame, i uint32, function map[uint32]uint32)
 	b := o.File.Bytes(eh.Section)
 	fields := relocIndex(o.File.Relocs(section))
 	calls := callsOf[o.File.Machine](body, start, start+fde.Range, func(off uint64) bool { _, ok := fields.find(off); return ok })
-	return callRows(b[cie.InstrOff:cie.End], b[fde.InstrOff:fde.End], cie.CodeAlign, calls)
+	return callRows(b[cie.InstrOff:cie.End], b[fde.InstrOff():fde.End()], cie.CodeAlign, calls)
 }
 
 // derivable reports whether common information with other instructions can be
@@ -434,9 +434,9 @@ func (t *callTable) write(sets frameSets) (b []byte, relocs []objfile.Reloc) {
 		commons[key] = place
 		var here uint64
 		if e.stays {
-			here = put(fde.Offset, fde.End, nil)
+			here = put(fde.Offset(), fde.End(), nil)
 		} else {
-			here = put(fde.Offset, fde.InstrOff, e.code(key.set))
+			here = put(fde.Offset(), fde.InstrOff(), e.code(key.set))
 		}
 		binary.LittleEndian.PutUint32(b[here+4:], uint32(here+4-place))
 	}

@@ -71,7 +71,7 @@ func (s frameSets) count(t *callTable) {
 	for i := range t.entries {
 		if e := &t.entries[i]; !e.stays && e.set != "" {
 			key, _ := t.key(i)
-			head := int(t.eh.FDEs[i].InstrOff - t.eh.FDEs[i].Offset)
+			head := int(t.eh.FDEs[i].InstrOff() - t.eh.FDEs[i].Offset())
 			s[key] += padded(head+len(e.code(""))) - padded(head+len(e.code(e.set)))
 		}
 	}

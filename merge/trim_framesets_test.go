@@ -54,14 +54,14 @@ func TestFrameSets(t *testing.T) {
 			if !ok {
 				t.Fatal("bad common information")
 			}
-			rows, ok := frameRows(b[fde.InstrOff:fde.End], initial[0], initial[0], 1)
+			rows, ok := frameRows(b[fde.InstrOff():fde.End()], initial[0], initial[0], 1)
 			if !ok || len(rows) != 1 {
 				t.Fatalf("bad rows: %v", rows)
 			}
 			want := "{0 7 40 0 map[3:5 6:2 14:4 15:3 16:1]}"
 			if i == tt.functions {
 				want = "{0 7 40 0 map[3:2 6:5 14:3 15:4 16:1]}"
-			} else if size := int(fde.End - fde.Offset); size != tt.size {
+			} else if size := int(fde.End() - fde.Offset()); size != tt.size {
 				t.Errorf("an entry of %d bytes, want %d", size, tt.size)
 			}
 			if got := fmt.Sprint(rows[0]); got != want {

@@ -295,19 +295,19 @@ func (x *trimmer) cutBody(o *Object, i uint32, code []byte, relocs []objfile.Rel
 		size[0] = byte(len(code))
 		for _, k := range o.innerRelocs(ref) {
 			r := rs.At(k)
-			if r.Offset == fde.PCRange {
+			if r.Offset == fde.PCRange() {
 				size[0] = 0 // the labels say it
 				continue
 			}
 			e.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: l.Arch.None})
 		}
-		e.Patch(eh.Section, fde.PCRange, size)
+		e.Patch(eh.Section, fde.PCRange(), size)
 		if ref.lsda >= 0 {
 			e.SetReloc(eh.Section, int(ref.lsda), objfile.Reloc{Offset: rs.At(int(ref.lsda)).Offset, Type: l.Arch.None})
 		}
-		if fde.LSDA != 0 {
-			e.Patch(eh.Section, fde.LSDA, make([]byte, fde.LSDASize))
+		if fde.LSDA() != 0 {
+			e.Patch(eh.Section, fde.LSDA(), make([]byte, fde.LSDASize))
 		}
-		e.Patch(eh.Section, fde.InstrOff, make([]byte, fde.End-fde.InstrOff))
+		e.Patch(eh.Section, fde.InstrOff(), make([]byte, fde.End()-fde.InstrOff()))
 	}
 }

@@ -118,7 +118,7 @@ func TestTrap(t *testing.T) {
 	}
 	eh := o.frames[refs[0].frame]
 	fde := eh.FDEs[refs[0].fde]
-	if fde.Range != 2 || strings.Trim(string(f.Bytes(eh.Section)[fde.InstrOff:fde.End]), "\x00") != "" {
+	if fde.Range != 2 || strings.Trim(string(f.Bytes(eh.Section)[fde.InstrOff():fde.End()]), "\x00") != "" {
 		t.Errorf("the frame entry covers %d bytes and has rows", fde.Range)
 	}
 	// Nothing reaches what only fed the panic.

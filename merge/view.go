@@ -1,12 +1,26 @@
 package merge
 
 import (
+	"sync"
+
 	"github.com/zeebo/xxh3"
 
 	"leanlink/objfile"
 )
 
 // What a report wants to know of a plan.
+
+// Forget lets go of what the edits were made of; what a report wants to know of
+// the plan stays.
+func (p *Plan) Forget() {
+	l := p.Link
+	l.names, l.losers, l.traits, l.weight, l.vtable, l.user, l.interior, l.noted, l.doubt, l.source = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
+	p.Align, p.leads, p.aliases, p.localAliases = nil, nil, nil, nil
+	p.names = sync.Pool{}
+	for _, o := range l.Objects {
+		o.significant, o.tied = nil, nil
+	}
+}
 
 // RootReason says why a section is live without being referred to; "" if it
 // is not a root.
@@ -42,6 +56,19 @@ func (l *Link) RootReason(id SecID) string {
 	return "kept by its name or type"
 }
 
+// Marks is the number of leaders that have no name of their own, so that the new
+// objects have one more for each.
+func (p *Plan) Marks() (n int) {
+	for id, lead := range p.leads {
+		if lead != 0 {
+			if _, own := p.Link.ownName(SecID(id)); !own {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Aliases lists the names that objects refer to and did not before: those
 // that move to other objects, and those of leaders.
 func (p *Plan) Aliases() map[string]bool {
@@ -68,7 +95,7 @@ func (p *Plan) Aliases() map[string]bool {
 func (o *Object) FrameBytes(section uint32) (n uint64) {
 	for _, ref := range o.framesOf(section) {
 		fde := &o.frames[ref.frame].FDEs[ref.fde]
-		n += fde.End - fde.Offset
+		n += fde.End() - fde.Offset()
 	}
 	return n
 }
@@ -82,7 +109,7 @@ func (o *Object) CommonFrameBytes(section uint32) uint64 {
 		eh := o.frames[ref.frame]
 		if eh.Section == section {
 			fde := &eh.FDEs[ref.fde]
-			n -= fde.End - fde.Offset
+			n -= fde.End() - fde.Offset()
 		}
 	}
 	return n

@@ -1,5 +1,7 @@
 package objfile
 
+import "math"
+
 // CIE is a common information entry of .eh_frame (LSB Core, chapter 10.6).
 // Offsets are from the start of the section.
 type CIE struct {
@@ -19,19 +21,46 @@ type CIE struct {
 	Signal    bool // 'S': a signal frame
 }
 
-// FDE is a frame description entry of .eh_frame. Offsets are from the start
-// of the section.
+// FDE is a frame description entry of .eh_frame. There are as many as functions,
+// so it is small. Offsets are from the start of the section.
 type FDE struct {
-	Offset, End uint64
-	CIE         uint32 // index into EhFrame.CIEs
-	PCBegin     uint64 // where the function's address lies
-	PCRange     uint64 // where the function's size lies
-	FieldSize   uint8  // bytes of those two fields
-	Range       uint64 // the function's size, bytes
-	LSDA        uint64 // where the LSDA pointer lies, 0 if there is none
-	LSDASize    uint8  // bytes of that pointer
-	InstrOff    uint64 // where the call-frame instructions begin
+	Range uint64 // the function's size, bytes
+	CIE   uint32 // index into EhFrame.CIEs
+
+	offset, length uint32 // length is that of the whole entry
+	instr          uint32 // from offset
+	lsda           uint8  // from offset, 0 if there is none
+
+	FieldSize uint8 // bytes of the function's address and of its size
+	LSDASize  uint8 // bytes of the LSDA pointer
 }
+
+// fdeHead is where the function's address lies in an entry: behind its length
+// and the place of its common information.
+const fdeHead = 8
+
+// Offset is where the entry begins.
+func (f *FDE) Offset() uint64 { return uint64(f.offset) }
+
+// End is where the entry ends.
+func (f *FDE) End() uint64 { return uint64(f.offset) + uint64(f.length) }
+
+// PCBegin is where the function's address lies.
+func (f *FDE) PCBegin() uint64 { return uint64(f.offset) + fdeHead }
+
+// PCRange is where the function's size lies.
+func (f *FDE) PCRange() uint64 { return f.PCBegin() + uint64(f.FieldSize) }
+
+// LSDA is where the LSDA pointer lies, 0 if there is none.
+func (f *FDE) LSDA() uint64 {
+	if f.lsda == 0 {
+		return 0
+	}
+	return uint64(f.offset) + uint64(f.lsda)
+}
+
+// InstrOff is where the call-frame instructions begin.
+func (f *FDE) InstrOff() uint64 { return uint64(f.offset) + uint64(f.instr) }
 
 // EhFrame is a decoded .eh_frame section.
 type EhFrame struct {
@@ -146,6 +175,9 @@ func (f *File) ReadEhFrame(section uint32) (*EhFrame, error) {
 	eh := &EhFrame{Section: section}
 	fail := func(at uint64, what string) (*EhFrame, error) { return nil, f.fail(section, at, what) }
 	cies := map[uint64]uint32{}
+	if uint64(len(b)) > math.MaxUint32 {
+		return fail(0, "frame entries of more than 4 GB")
+	}
 	for at := uint64(0); at < uint64(len(b)); {
 		if uint64(len(b))-at < 4 {
 			return fail(at, "a frame entry is truncated")
@@ -183,9 +215,8 @@ func (f *File) ReadEhFrame(section uint32) (*EhFrame, error) {
 		}
 		cie := &eh.CIEs[k]
 		n := f.encodedSize(cie.Encoding)
-		fde := FDE{Offset: at, End: end, CIE: k, PCBegin: c.at, FieldSize: n}
+		fde := FDE{offset: uint32(at), length: uint32(end - at), CIE: k, FieldSize: n}
 		c.fixed(n)
-		fde.PCRange = c.at
 		fde.Range = c.fixed(n)
 		if cie.Augmented {
 			size := c.uleb()
@@ -197,14 +228,14 @@ func (f *File) ReadEhFrame(section uint32) (*EhFrame, error) {
 				if fde.LSDASize = f.encodedSize(cie.LSDA); fde.LSDASize == 0 || uint64(fde.LSDASize) > size {
 					return fail(at, "an LSDA pointer is not understood")
 				}
-				fde.LSDA = body
+				fde.lsda = uint8(body - at) // behind two fields and a number of at most ten bytes
 			}
 			c.at = body + size
 		}
 		if c.bad {
 			return fail(at, "a frame entry is truncated")
 		}
-		fde.InstrOff = c.at
+		fde.instr = uint32(c.at - at)
 		eh.FDEs = append(eh.FDEs, fde)
 		at = end
 	}

@@ -108,7 +108,7 @@ func describeFrames(eh *objfile.EhFrame) string {
 	}
 	for _, d := range eh.FDEs {
 		fdes = append(fdes, fmt.Sprintf("{%#x-%#x cie %d pc %#x range %#x %d bytes size %#x lsda %#x %d bytes instr %#x}",
-			d.Offset, d.End, d.CIE, d.PCBegin, d.PCRange, d.FieldSize, d.Range, d.LSDA, d.LSDASize, d.InstrOff))
+			d.Offset(), d.End(), d.CIE, d.PCBegin(), d.PCRange(), d.FieldSize, d.Range, d.LSDA(), d.LSDASize, d.InstrOff()))
 	}
 	return fmt.Sprintf("%v %v %v", cies, fdes, eh.Terminator)
 }

@@ -266,11 +266,11 @@ func FuzzEhFrame(f *testing.F) {
 			case c < len(eh.CIEs) && eh.CIEs[c].Offset == end:
 				end = eh.CIEs[c].End
 				c++
-			case d < len(eh.FDEs) && eh.FDEs[d].Offset == end:
+			case d < len(eh.FDEs) && eh.FDEs[d].Offset() == end:
 				if eh.FDEs[d].CIE >= uint32(c) {
 					t.Fatalf("entry at %#x has a CIE behind it", end)
 				}
-				end = eh.FDEs[d].End
+				end = eh.FDEs[d].End()
 				d++
 			default:
 				t.Fatalf("no entry begins at %#x", end)

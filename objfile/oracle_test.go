@@ -444,12 +444,12 @@ func framesOf(f *objfile.File, eh *objfile.EhFrame) []frame {
 	}
 	for _, d := range eh.FDEs {
 		cie := eh.CIEs[d.CIE]
-		fr := frame{offset: d.Offset, length: d.End - d.Offset - 4, cieOffset: cie.Offset}
-		if r, ok := at[d.PCBegin]; ok {
+		fr := frame{offset: d.Offset(), length: d.End() - d.Offset() - 4, cieOffset: cie.Offset}
+		if r, ok := at[d.PCBegin()]; ok {
 			s := f.Symbol(r.Sym)
 			fr.begin = s.Value + uint64(r.Addend)
 			if !rs.Rela {
-				fr.begin += fieldValue(b, d.PCBegin, d.FieldSize)
+				fr.begin += fieldValue(b, d.PCBegin(), d.FieldSize)
 			}
 		}
 		if !f.Is64() {
@@ -457,7 +457,7 @@ func framesOf(f *objfile.File, eh *objfile.EhFrame) []frame {
 		}
 		fr.end = fr.begin + d.Range
 		if cie.Augmented {
-			fr.augData = int(d.InstrOff - (d.PCRange + uint64(d.FieldSize)) - 1)
+			fr.augData = int(d.InstrOff() - (d.PCRange() + uint64(d.FieldSize)) - 1)
 		}
 		frames = append(frames, fr)
 	}
@@ -508,14 +508,14 @@ func checkFrames(t *testing.T, f *objfile.File, eh *objfile.EhFrame) {
 		}
 	}
 	for _, d := range eh.FDEs {
-		inside("FDE", d.Offset, d.Offset, 8, d.End)
-		inside("address", d.Offset+8, d.PCBegin, uint64(d.FieldSize), d.End)
-		inside("range", d.Offset+8, d.PCRange, uint64(d.FieldSize), d.End)
-		inside("instructions", d.PCRange, d.InstrOff, 0, d.End)
-		if d.LSDA != 0 {
-			inside("LSDA", d.PCRange+uint64(d.FieldSize), d.LSDA, uint64(d.LSDASize), d.InstrOff)
+		inside("FDE", d.Offset(), d.Offset(), 8, d.End())
+		inside("address", d.Offset()+8, d.PCBegin(), uint64(d.FieldSize), d.End())
+		inside("range", d.Offset()+8, d.PCRange(), uint64(d.FieldSize), d.End())
+		inside("instructions", d.PCRange(), d.InstrOff(), 0, d.End())
+		if d.LSDA() != 0 {
+			inside("LSDA", d.PCRange()+uint64(d.FieldSize), d.LSDA(), uint64(d.LSDASize), d.InstrOff())
 		}
-		if d.FieldSize == 0 || int(d.CIE) >= len(eh.CIEs) || (d.LSDA == 0) != (d.LSDASize == 0) {
+		if d.FieldSize == 0 || int(d.CIE) >= len(eh.CIEs) || (d.LSDA() == 0) != (d.LSDASize == 0) {
 			t.Errorf("%s: frame entry %+v", f.Name, d)
 		}
 	}
@@ -533,9 +533,9 @@ func checkFrameRelocs(t *testing.T, f *objfile.File, eh *objfile.EhFrame) int {
 		}
 	}
 	for _, d := range eh.FDEs {
-		kind[d.PCBegin] = "address"
-		if d.LSDA != 0 {
-			kind[d.LSDA] = "LSDA"
+		kind[d.PCBegin()] = "address"
+		if d.LSDA() != 0 {
+			kind[d.LSDA()] = "LSDA"
 		}
 	}
 	rs := f.Relocs(eh.Section)

@@ -28,17 +28,32 @@ type inputSums struct {
 	droppedBytes uint64 // of those, with their FDEs
 }
 
-// newColumns makes room for a number of sections.
-func newColumns(inputs, sections int) *columns {
-	c := &columns{names: newNameTable(sections), lastInput: -1, inputs: make([]inputSums, inputs)}
-	// Most numbers have one digit and a comma.
-	for _, n := range []*numbers{&c.index, &c.prefix, &c.suffix, &c.kind, &c.fate, &c.reason, &c.jump, &c.jumpFDE, &c.lsda, &c.count, &c.symName, &c.symOffset, &c.symSize} {
-		*n = make(numbers, 0, sections*5/2)
+// newColumns makes room for a number of sections, in columns that are of no more
+// use if there are any.
+func newColumns(inputs, sections int, old *columns) *columns {
+	c := &columns{lastInput: -1, inputs: make([]inputSums, inputs)}
+	if old != nil {
+		c.names = newNameTable(sections, old.names)
+		for i, n := range c.all() {
+			*n = (*old.all()[i])[:0]
+		}
+		return c
 	}
-	for _, n := range []*numbers{&c.size, &c.align, &c.into, &c.fde} {
-		*n = make(numbers, 0, sections*7/2)
+	c.names = newNameTable(sections, nil)
+	for i, n := range c.all() {
+		room := sections * 5 / 2 // most numbers have one digit and a comma
+		if i < 4 {
+			room += sections
+		}
+		*n = make(numbers, 0, room)
 	}
 	return c
+}
+
+// all lists the columns, those with the larger numbers first.
+func (c *columns) all() [17]*numbers {
+	return [...]*numbers{&c.size, &c.align, &c.into, &c.fde, &c.index, &c.prefix, &c.suffix, &c.kind, &c.fate, &c.reason, &c.jump, &c.jumpFDE, &c.lsda, &c.count,
+		&c.symName, &c.symOffset, &c.symSize}
 }
 
 // leaveOut counts a section that does not get into the columns.

@@ -106,11 +106,15 @@ const (
 	tailNumber // a decimal number without leading zeros
 )
 
-// newNameTable makes room for the names of a number of sections.
-func newNameTable(sections int) *nameTable {
-	t := &nameTable{
-		names: newStringTable(sections), strings: newStringTable(sections / 2), text: make([]byte, 0, 32*sections), hashes: make([]byte, 0, 2*sections),
-		base: make(numbers, 0, sections*9/4), tail: make(numbers, 0, sections*9/4), number: make(numbers, 0, sections*3/2),
+// newNameTable makes room for the names of a number of sections, in the columns
+// of a table that is of no more use if there is one.
+func newNameTable(sections int, old *nameTable) *nameTable {
+	t := &nameTable{names: newStringTable(sections * 5 / 4), strings: newStringTable(sections / 4)}
+	if old != nil {
+		t.text, t.hashes, t.base, t.tail, t.number = old.text[:0], old.hashes[:0], old.base[:0], old.tail[:0], old.number[:0]
+	} else {
+		t.text, t.hashes = make([]byte, 0, 24*sections), make([]byte, 0, 2*sections)
+		t.base, t.tail, t.number = make(numbers, 0, sections*9/4), make(numbers, 0, sections*9/4), make(numbers, 0, sections*3/2)
 	}
 	t.add("")
 	return t

@@ -46,6 +46,7 @@ type Unfinished struct {
 	place    *symbolPlaces
 	addr     []uint64 // by SectionIndex: in the output, 0 if unknown
 	ahead    []ahead  // up to the version that is expected to be small enough
+	last     *columns // of the last version that was made
 	hashes   int      // bytes of the hashes in names of dropped sections, at the most
 }
 
@@ -74,6 +75,7 @@ type version struct {
 // Write knows better.
 func Begin(r *Report, rows Rows, expected func(*Sums) uint64) (*Unfinished, error) {
 	u := &Unfinished{r: r, rows: rows, addr: make([]uint64, rows.Len)}
+	defer func() { u.last = nil }()
 	var size uint64
 	for was, omit := (omission{}), (omission{}); ; {
 		a := u.next(was, omit)
@@ -188,7 +190,7 @@ func level(size int, output uint64) int {
 // columns goes through the sections; the first time it checks them and notes
 // what is to be known of them later.
 func (u *Unfinished) columns(omit omission) (*columns, error) {
-	c := newColumns(len(u.r.Inputs), u.rows.Len)
+	c := newColumns(len(u.r.Inputs), u.rows.Len, u.last)
 	first := u.skeleton == nil
 	k, place := u.skeleton, u.place
 	if first {
@@ -233,6 +235,7 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 		place.names = c.names.names
 		u.skeleton, u.place = k, place
 	}
+	u.last = c
 	return c, nil
 }
 
@@ -399,7 +402,7 @@ func (u *Unfinished) head(e *encoder, omit omission, c *columns) error {
 }
 
 func (u *Unfinished) edges(e *encoder, moved []SectionIndex, omit omission) error {
-	count, to := make(numbers, 0, u.rows.Len*9/4), make(numbers, 0, u.rows.Len*6)
+	count, to := make(numbers, 0, u.rows.Len*9/4), make(numbers, 0, u.rows.Len*4)
 	var targets []SectionIndex
 	for i := range SectionIndex(u.rows.Len) {
 		targets = u.rows.Targets(i, targets[:0])
