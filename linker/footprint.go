@@ -21,56 +21,63 @@ const (
 )
 
 // manyLive is the number of live sections from which letting go of what is
-// mapped is worth the trouble; residentMany is how much of it may then be in
-// memory, bytes, and residentTick how often that is looked at.
+// mapped is worth the trouble. That happens when less than spare is left to the
+// bound, and at least residentMany bytes of files are in memory; residentTick is
+// how often that is looked at.
 const (
 	manyLive     = 50_000
+	spare        = 24 << 20
 	residentMany = 16 << 20
 	residentTick = 2 * time.Millisecond
 )
 
 // keepMemory tells the collector how much there is for this link, of which some
 // number of sections are live, and sees to it that what is mapped does not stay
-// in memory where that is much. Each phase may know better how many are live.
+// in memory where that is too much. Each phase may know better how many are
+// live.
 func (p *preparation) keepMemory(live int) {
 	mapped := p.in.mapped.size()
-	resident := residentFiles(mapped)
+	bound := mapped + memoryBase + memorySection*int64(live)
+	_, files := residentMemory(mapped)
 	if live >= manyLive {
-		p.in.mapped.letGoOften()
-		resident = min(mapped, residentMany*3/2)
+		p.in.mapped.keepBelow(bound - max(spare, bound/8))
+		files = min(mapped, residentMany+mapped/8) // more are looked at than can be let go of at once
 	}
-	debug.SetMemoryLimit(max(mapped+memoryBase+memorySection*int64(live)-resident, memoryBase/2))
+	debug.SetMemoryLimit(max(bound-files, memoryBase/2))
 }
 
-// residentFiles is how many bytes of mapped files, the program among them, the
-// process has in memory; mapped if that is not to be known.
-func residentFiles(mapped int64) int64 {
+// residentMemory is how many bytes the process has in memory, and how many of
+// them are mapped files, the program among them; as many as are mapped if that
+// is not to be known.
+func residentMemory(mapped int64) (all, files int64) {
 	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return mapped
-	}
 	f := strings.Fields(string(text)) // size, resident, shared, …: pages
-	if len(f) < 3 {
-		return mapped
+	if err != nil || len(f) < 3 {
+		return mapped, mapped
 	}
-	pages, err := strconv.ParseInt(f[2], 10, 64)
-	if err != nil || pages < 0 || pages > math.MaxInt64>>20 {
-		return mapped
+	page := int64(os.Getpagesize())
+	for i, to := range []*int64{&all, &files} {
+		pages, err := strconv.ParseInt(f[1+i], 10, 64)
+		if err != nil || pages < 0 || pages > math.MaxInt64/page {
+			return mapped, mapped
+		}
+		*to = pages * page
 	}
-	return pages * int64(os.Getpagesize())
+	return all, files
 }
 
-// letGoOften begins to let go of the files whenever many of their bytes are in
-// memory, for as long as the process lives. They are read again where they are
-// looked at again; most are not.
-func (m *mappings) letGoOften() {
-	m.often.Do(func() {
-		go func() {
-			for range time.Tick(residentTick) {
-				if residentFiles(residentMany) > residentMany {
-					m.letGo()
-				}
+// keepBelow lets go of the files whenever the process has more than some bytes
+// in memory, from now on and for as long as it lives. They are read again where
+// they are looked at again; most are not.
+func (m *mappings) keepBelow(bytes int64) {
+	if m.below.Swap(bytes) != 0 {
+		return // it is being done
+	}
+	go func() {
+		for range time.Tick(residentTick) {
+			if all, files := residentMemory(m.below.Load()); all > m.below.Load() && files > residentMany {
+				m.letGo()
 			}
-		}()
-	})
+		}
+	}()
 }

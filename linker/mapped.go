@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -26,7 +27,7 @@ type mappings struct {
 	files map[string]fileStamp // by path
 	// images are the files as they are mapped.
 	images [][]byte
-	often  sync.Once // see letGoOften
+	below  atomic.Int64 // see keepBelow
 }
 
 // fileStamp tells a file from another and from itself before a change.

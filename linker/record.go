@@ -135,6 +135,9 @@ func (d *recorder) roots() (roots []report.Root) {
 
 // section sets s to an allocated section and what became of it.
 func (d *recorder) section(k report.SectionIndex, s *report.Section) {
+	if k%manyLive == manyLive-1 && len(d.ids) > 10*manyLive { // here memory is shortest
+		d.p.in.mapped.letGo()
+	}
 	id, plan, l := d.ids[k], d.plan, d.plan.Link
 	o, i := l.Of(id)
 	h := &o.File.Sections[i]
