@@ -85,7 +85,8 @@ func (b *body) aarch64(in *instruction, w uint32) bool {
 		return b.addressed(in)
 	case w>>25&7 == 5: // data processing, registers
 		extended := w>>24&0x1f == 0x0b && w>>21&1 == 1
-		in.quiet = !extended || rd != sp
+		tags := w&0xffe0fc00 == 0x9ac01000 // IRG
+		in.quiet = !extended && !tags || rd != sp
 	case w>>25&5 == 4: // loads and stores
 		store := w>>22&3 == 0
 		switch {

@@ -74,6 +74,10 @@ func riscvDecode(b *body) bool {
 // someone.
 func ordinary(rd uint32) bool { return rd != 0 && rd != 2 && rd != 3 && rd != 4 }
 
+// scalar reports whether a load or store of floats is of one: of a vector, each
+// element may lie anywhere.
+func scalar(width uint32) bool { return width >= 1 && width <= 4 }
+
 // riscv32 decodes an instruction of 32 bits.
 func (b *body) riscv32(in *instruction, w uint32) bool {
 	rd, f3, rs1 := w>>7&31, w>>12&7, w>>15&31
@@ -96,10 +100,10 @@ func (b *body) riscv32(in *instruction, w uint32) bool {
 		in.flow = flowBranch
 		in.to = in.at + signed(w>>31<<12|w>>7&1<<11|w>>25&0x3f<<5|w>>8&15<<1, 13)
 	case 0x03, 0x07: // loads
-		in.quiet = rs1 == 2 && (ordinary(rd) || w&4 != 0)
+		in.quiet = rs1 == 2 && (w&4 == 0 && ordinary(rd) || w&4 != 0 && scalar(f3))
 		return b.addressed(in)
 	case 0x23, 0x27: // stores
-		in.quiet = rs1 == 2
+		in.quiet = rs1 == 2 && (w&4 == 0 || scalar(f3))
 		return b.addressed(in)
 	case 0x13: // with immediates
 		in.quiet = ordinary(rd) || w == 0x13 || rd == 2 && rs1 == 2 && f3 == 0

@@ -251,6 +251,8 @@ func (b *body) thumb32(in *instruction, h, l uint32) bool {
 		return b.thumbBranch(in, h, l, pc)
 	case h>>8 == 0xf8 || h>>8 == 0xf9:
 		return b.thumbSingle(in, h, l, pc)
+	case (h>>8 == 0xfa || h>>8 == 0xfb) && d == thumbPC: // not defined, or a return that checks its address (BXAUT)
+		return false
 	case h>>8 == 0xfa: // shifts, extensions, bits
 		in.quiet = d != thumbSP
 	case h>>8 == 0xfb: // multiplications; divisions may trap
@@ -315,11 +317,14 @@ func (b *body) thumbSingle(in *instruction, h, l, pc uint32) bool {
 	case t == thumbPC: // preloads
 		return n != thumbPC && b.unrelocated(in)
 	case n == thumbPC: // literal
+		if t == thumbSP {
+			return false // another stack
+		}
 		in.quiet = true
 		in.reads, in.width = offset(pc&^3, l&0xfff, h&0x80 != 0), 1<<(h>>5&3)
 		return b.constant(in)
 	}
-	in.quiet = bySP
+	in.quiet = bySP && t != thumbSP
 	return b.unrelocated(in)
 }
 

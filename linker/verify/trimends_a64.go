@@ -37,6 +37,7 @@ var a64Forms = []codeForm{
 	{0x7f80001f, 0x1200001f, strideLoud, 0}, {0x7f80001f, 0x3200001f, strideLoud, 0}, {0x7f80001f, 0x5200001f, strideLoud, 0}, // to SP
 	{0x1f800000, 0x12000000, strideQuiet, 0}, {0x1f800000, 0x12800000, strideQuiet, 0}, // logic, moves
 	{0x1f000000, 0x13000000, strideQuiet, 0},                                          // bit fields
+	{0xffe0fc1f, 0x9ac0101f, strideLoud, 0},                                           // IRG to SP
 	{0x3fe0001f, 0x0b20001f, strideLoud, 0}, {0x0e000000, 0x0a000000, strideQuiet, 0}, // ADD to SP; data processing, registers
 	{0x3b000000, 0x18000000, strideBad, 0},                                             // literals
 	{0x3b0003e0, 0x390003e0, strideQuiet, 0},                                           // loads and stores by SP

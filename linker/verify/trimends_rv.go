@@ -14,6 +14,7 @@ var riscvForms = []codeForm{
 	{0xfff, 0x67, strideLeave, 0}, {0x7f, 0x67, strideLoud, 0}, // JALR
 	{0x7f, 0x63, strideFork, uint32(elf.R_RISCV_BRANCH)},
 	{0xf8fff, 0x10003, strideLoud, 0}, {0xf8fff, 0x10103, strideLoud, 0}, {0xf8fff, 0x10183, strideLoud, 0}, {0xf8fff, 0x10203, strideLoud, 0},
+	{0x705f, 0x0007, strideLoud, 0}, {0x705f, 0x5007, strideLoud, 0}, {0x605f, 0x6007, strideLoud, 0}, // vectors, which may be strewn
 	{0xf807b, 0x10003, strideQuiet, 0}, {0x7b, 0x03, strideLoud, 0}, // loads, by SP and others
 	{0xf807b, 0x10023, strideQuiet, 0}, {0x7b, 0x23, strideLoud, 0}, // stores
 	{0xffffffff, 0x13, strideQuiet, 0}, {0xfffff, 0x10113, strideQuiet, 0}, // NOP, ADDI of SP

@@ -86,9 +86,11 @@ var thumbForms32 = []thumbForm{
 	{0xff100000, 0xf8000000, thumbLoud},                                      // stores
 	{0xffffffff, 0xf85dfb04, thumbLeave}, {0xfe70f000, 0xf850f000, thumbBad}, // POP PC, LDR PC
 	{0xfe1ff000, 0xf81ff000, thumbBad}, {0xfe10f000, 0xf810f000, thumbLoud}, // preloads
-	{0xfe1f0000, 0xf81f0000, thumbLiteral},
+	{0xfe1ff000, 0xf81fd000, thumbBad}, {0xfe1f0000, 0xf81f0000, thumbLiteral}, // to SP
+	{0xfe1ff000, 0xf81dd000, thumbLoud},
 	{0xfe9f0000, 0xf89d0000, thumbQuiet}, {0xfe9f0f00, 0xf81d0c00, thumbQuiet}, // loads by SP
 	{0xfe100000, 0xf8100000, thumbLoud},                                       // loads
+	{0xfe000f00, 0xfa000f00, thumbBad},                                        // to PC: not defined, or BXAUT
 	{0xff000f00, 0xfa000d00, thumbLoud}, {0xff000000, 0xfa000000, thumbQuiet}, // shifts, extensions
 	{0xffd00000, 0xfb900000, thumbLoud}, {0xff000f00, 0xfb000d00, thumbLoud}, // divisions
 	{0xff000000, 0xfb000000, thumbQuiet}, // multiplications
