@@ -83,8 +83,8 @@ func Contested(inputs []Input) string {
 		}
 		if f := in.Shared; f != nil {
 			for k := f.FirstGlobal; k < f.NumSymbols; k++ {
-				if s := f.Symbol(k); s.Section != objfile.SecUndef {
-					shared[f.NameOf(&s)] = true
+				if f.Offers(k) {
+					shared[f.SymbolName(k)] = true
 				}
 			}
 		}
@@ -281,7 +281,7 @@ func (x *extraction) shared(f *objfile.File) {
 		s := f.Symbol(i)
 		id := x.id(f.NameOf(&s))
 		if s.Section != objfile.SecUndef {
-			if x.state[id] < symShared {
+			if f.Offers(i) && x.state[id] < symShared {
 				x.state[id] = symShared
 			}
 		} else if s.Bind != objfile.STB_WEAK {

@@ -34,6 +34,7 @@ const (
 	SHT_RELR           = 19
 	SHT_CREL           = 0x40000014
 	SHT_LLVM_ADDRSIG   = 0x6fff4c03
+	SHT_GNU_VERSYM     = 0x6fffffff
 	SHT_X86_UNWIND     = 0x70000001
 	SHT_ARM_EXIDX      = 0x70000001
 	SHT_ARM_ATTRIBUTES = 0x70000003
@@ -85,6 +86,9 @@ type File struct {
 	strs   []byte // the symbol table's string table
 	syms   []byte
 	xindex []byte // SHT_SYMTAB_SHNDX contents, nil if none
+	// versions has the version of each symbol of a shared object, two bytes
+	// each, nil if there are none.
+	versions []byte
 }
 
 // Section is a decoded section header.
@@ -274,6 +278,10 @@ func (f *File) findTables() error {
 				return f.fail(i, s.Size, "extended section indices are not as many as symbols")
 			}
 			f.xindex = f.Bytes(i)
+		case SHT_GNU_VERSYM:
+			if f.head.typ == ET_DYN && s.Link == f.Symtab && s.Size == 2*uint64(f.NumSymbols) {
+				f.versions = f.Bytes(i)
+			}
 		case SHT_REL, SHT_RELA:
 			if f.head.typ == ET_REL && s.Link != f.Symtab {
 				return f.fail(i, 0, "relocations name another symbol table")

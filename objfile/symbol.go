@@ -72,3 +72,23 @@ func (f *File) SymbolName(i uint32) string {
 	n, _ := cString(f.strs, le.Uint32(f.syms[uint64(i)*f.class.symbolSize():]))
 	return n
 }
+
+// Offers reports whether symbol i of a shared object, which must be below
+// NumSymbols, is what a reference by its name can mean: it is defined, and not
+// only kept for programs that were linked to an older version of the object
+// (VERSYM_HIDDEN; such is glibc's pthread_atfork).
+func (f *File) Offers(i uint32) bool {
+	const (
+		hidden  = 0x8000
+		local   = 0 // VER_NDX_LOCAL
+		version = 0x7fff
+	)
+	if s := f.Symbol(i); s.Section == SecUndef {
+		return false
+	}
+	if f.versions == nil {
+		return true
+	}
+	v := le.Uint16(f.versions[uint64(i)*2:])
+	return v&hidden == 0 && v&version != local
+}
