@@ -90,7 +90,8 @@ func (o *Object) isSymbolizer(i uint32) (thumb, ok bool) {
 // demangler cuts the standard library's own copy of rustc_demangle, which only
 // prints the names that the symbolizer finds. Without names nothing calls it,
 // but closures that print them stay reachable. It is a crate of its own, and
-// no one else can name it. Link-time optimisation puts it into an object with
+// no one else can name it; but what it has instances of, such as <&str as
+// Display>::fmt, other crates may share with it. Link-time optimisation puts it into an object with
 // others; there the names tell it apart.
 func (x *trimmer) demangler() {
 	crate := x.l.stdDemangler()
@@ -113,7 +114,7 @@ func (x *trimmer) demangler() {
 				if sym := o.File.Symbol(k); sym.Type == objfile.STT_FUNC {
 					functions++
 					name := o.File.NameOf(&sym)
-					if sym.Value&^x.l.thumbBit(&sym) == 0 && (alone && strings.Contains(name, "14rustc_demangle") || definedBy(name, crate)) {
+					if sym.Value&^x.l.thumbBit(&sym) == 0 && (alone && definedBy(name, "14rustc_demangle") || definedBy(name, crate)) {
 						own++
 					}
 				}
@@ -182,11 +183,13 @@ func (o *Object) isNamed(i uint32, like *regexp.Regexp) bool {
 
 // definedBy reports whether a name is of a function that a crate defines, and
 // not only one that it has an instance of: the crate is in the name before the
-// end.
+// end. In the other mangling, names have no crate but of what is defined.
 func definedBy(name, crate string) bool {
-	name, _, _ = strings.Cut(name, ".") // what LLVM puts behind it
+	if !strings.HasPrefix(name, "_ZN") {
+		name, _, _ = strings.Cut(name, ".") // what LLVM puts behind it
+	}
 	k := -1
-	if crate != "" && strings.HasPrefix(name, "_R") {
+	if crate != "" && isRustName(name) {
 		k = strings.Index(name, crate)
 	}
 	return k >= 0 && k+len(crate) < len(name)

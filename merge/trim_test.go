@@ -400,15 +400,20 @@ func TestSymbolizer(t *testing.T) {
 	// The demangler goes only from the standard library's own crate, and only
 	// with the symbolizer.
 	const demangle = "_ZN14rustc_demangle8demangle17h0123456789abcdefE"
+	const std = "/s/lib/rustlib/x/lib/librustc_demangle-01.rlib(a.o)"
 	for _, tt := range []struct {
-		file, with string
-		cut        Cut
+		file, with, name string
+		cut              Cut
 	}{
-		{"/s/lib/rustlib/x/lib/librustc_demangle-01.rlib(a.o)", cache, CutTrap},
-		{"/s/lib/rustlib/x/lib/librustc_demangle-01.rlib(a.o)", "none", CutNone},
-		{"target/release/deps/librustc_demangle-01.rlib(a.o)", cache, CutNone},
+		{std, cache, demangle, CutTrap},
+		{std, "none", demangle, CutNone},
+		{"target/release/deps/librustc_demangle-01.rlib(a.o)", cache, demangle, CutNone},
+		{std, cache, "_RNvXs_CsgY6Mt91CT9J_14rustc_demangleNtB4_12DemangleStyleNtNtCsgEmfK2I1SDS_4core3fmt5Debug3fmt", CutTrap},
+		// <&str as Display>::fmt, of which it has an instance that all may use.
+		{std, cache, "_RNvXs1i_NtCsgEmfK2I1SDS_4core3fmtReNtB6_7Display3fmtCsgY6Mt91CT9J_14rustc_demangle", CutNone},
+		{std, cache, "_RNvXs1i_NtCsgEmfK2I1SDS_4core3fmtReNtB6_7Display3fmtCsgY6Mt91CT9J_14rustc_demangle.llvm.123", CutNone},
 	} {
-		files := assemble(t, function(tt.with)+rustc, function(demangle)+rustc)
+		files := assemble(t, function(tt.with)+rustc, function(tt.name)+rustc)
 		files[1].Name = tt.file
 		l, err := NewLink(files, Options{})
 		if err != nil {
@@ -418,8 +423,8 @@ func TestSymbolizer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, cut := x.sectionNamed(t, 1, ".text."+demangle); cut != tt.cut {
-			t.Errorf("%s with %s: cut %d", tt.file, tt.with, cut)
+		if _, cut := x.sectionNamed(t, 1, ".text."+tt.name); cut != tt.cut {
+			t.Errorf("%s of %s with %s: cut %d", tt.name, tt.file, tt.with, cut)
 		}
 	}
 }

@@ -291,8 +291,9 @@ func strangers(o *object) map[uint32]string {
 	return found
 }
 
-// demanglerName is what the manglings have in common of the standard library's copy of rustc_demangle.
-var demanglerName = regexp.MustCompile(`14rustc_demangle`)
+// demanglerName is in the names of what the crate rustc_demangle defines: one that ends with it is of an instance, which
+// other crates may share.
+var demanglerName = regexp.MustCompile(`14rustc_demangle\w`)
 
 // ownDemangler is what the names of the standard library's copy of rustc_demangle have in common where its object holds
 // other crates, too: the crate with its number, somewhere before the end, where it would only say who made an instance.

@@ -131,6 +131,21 @@ func TestProveTrap(t *testing.T) {
 	}
 }
 
+// What the demangler's crate defines may go, but not what it has an instance of, which others share.
+func TestDemanglerNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"_ZN14rustc_demangle8demangle17h0123456789abcdefE":                                               true,
+		"_RNvXs_CsgY6Mt91CT9J_14rustc_demangleNtB4_12DemangleStyleNtNtCsgEmfK2I1SDS_4core3fmt5Debug3fmt": true,
+		"_RNvXs1i_NtCsgEmfK2I1SDS_4core3fmtReNtB6_7Display3fmtCsgY6Mt91CT9J_14rustc_demangle":            false,
+		"_RNvXs1i_NtCsgEmfK2I1SDS_4core3fmtReNtB6_7Display3fmtCsgY6Mt91CT9J_14rustc_demangle.llvm.123":   false,
+		"_ZN44_$LT$$RF$T$u20$as$u20$core..fmt..Display$GT$3fmt17h0123456789abcdefE":                      false,
+	} {
+		if got := demanglerName.MatchString(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // The trimmed Location of each case is the right one but for what the case changes.
 func TestProveLocation(t *testing.T) {
 	source := func(body string) []byte {
