@@ -58,7 +58,7 @@ func (l *Link) isLocation(o *Object, i uint32) (objfile.Reloc, bool) {
 	}
 	addend, ok := l.addend(o, i, rs, r)
 	t := l.resolveRef(o, r.Sym)
-	if !ok || t.kind != toSection || t.global {
+	if !ok || t.kind != toSection {
 		return none, false
 	}
 	so, si := l.Of(t.sec)

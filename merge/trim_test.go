@@ -288,6 +288,9 @@ _RNvNtCsgEmfK2I1SDS_4core6option13unwrap_failed: ud2
 .Ltext:	.asciz "src/a.txt"
 `
 
+// nameElsewhere is the name of a file in an object of its own.
+const nameElsewhere = ".section .rodata.str1.1,\"aMS\",@progbits,1\n.globl elsewhere\n.hidden elsewhere\nelsewhere: .asciz \"src/d.rs\"\n"
+
 func TestLocations(t *testing.T) {
 	for _, tt := range []struct {
 		name                              string
@@ -295,6 +298,8 @@ func TestLocations(t *testing.T) {
 		want                              bool
 	}{
 		{"a Location", ".Lname", "8", "3", "4", "", true},
+		{"its file's name is in another object", "elsewhere", "8", "3", "4", "", true},
+		{"its file's name could be another's", "nowhere", "8", "3", "4", "", false},
 		{"a str has no NUL", ".Lplain", "8", "3", "4", "", false},
 		{"the NUL is counted", ".Lname", "9", "3", "4", "", false},
 		{"a shorter length", ".Lname", "7", "3", "4", "", false},
@@ -306,7 +311,7 @@ func TestLocations(t *testing.T) {
 		{"the length is a pointer", ".Lname", ".Lname", "3", "4", "", false},
 	} {
 		source := strings.NewReplacer("NAME", tt.file, "LENGTH", tt.length, "LINE", tt.line, "COLUMN", tt.column, "EXTRA", tt.extra).Replace(locationProgram)
-		_, x := trimOf(t, Trim{Locations: true}, source+rustc)
+		_, x := trimOf(t, Trim{Locations: true}, source+rustc, nameElsewhere+rustc)
 		i, cut := x.sectionNamed(t, 0, ".data.rel.ro..Lanon.x.1")
 		k, other := x.sectionNamed(t, 0, ".data.rel.ro..Lanon.x.2")
 		if (cut == CutLocation) != tt.want || other != CutLocation {

@@ -237,12 +237,13 @@ func (v *checker) unlikeLocation(was, is *section) string {
 		return "the name should be the one behind the Location"
 	}
 	// The name that was: of the length that is given, with a NUL behind it, and a Rust file's.
-	from := &was.obj.symbols[x.sym]
-	if !from.defined() {
-		return "the name is not in the object"
+	// Code that was split into several objects may have it from another, by a name that no one else can give.
+	from := &is.obj.targets[x.sym]
+	if from.kind != toSection || from.sec.flags&uint64(elf.SHF_WRITE|elf.SHF_EXECINSTR) != 0 {
+		return "the name is in no object"
 	}
 	n := binary.LittleEndian.Uint64(append(slices.Clone(was.data[word:2*word]), 0, 0, 0, 0)[:8])
-	file := was.obj.sections[from.shndx].data
+	file := from.sec.data
 	if at := from.value + uint64(x.addend); at > uint64(len(file)) || n >= uint64(len(file))-at {
 		return "the name is outside its section"
 	} else if file = file[at : at+n+1]; bytes.IndexByte(file, 0) != int(n) || !bytes.HasSuffix(file[:n], []byte(".rs")) {

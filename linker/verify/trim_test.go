@@ -156,7 +156,7 @@ func TestProveLocation(t *testing.T) {
 		if strings.Contains(body, "# in data\n") {
 			user += "\t.data\n\t.quad self\n"
 		}
-		return cutObject(t, user+"\t.data\n\t.quad name, text\n\t.section .data.rel.ro..Lanon.x.1,\"aw\",@progbits\n\t.p2align 3\nself:\n"+body+
+		return cutObject(t, user+"\t.data\n\t.quad name, text, outside\n\t.section .data.rel.ro..Lanon.x.1,\"aw\",@progbits\n\t.p2align 3\nself:\n"+body+
 			"\n\t.section .rodata.str1.1,\"aMS\",@progbits,1\nname: .asciz \"src/a.rs\"\ntext: .asciz \"src/a.tx\"\n")
 	}
 	const location, cut = ".quad name, 8\n .long 3, 4", ".quad self + 24, 10\n .long 1, 1\n .asciz \"<redacted>\""
@@ -168,6 +168,7 @@ func TestProveLocation(t *testing.T) {
 		{"another place", location, strings.Replace(cut, "24", "16", 1), "the name should be the one behind the Location"},
 		{"another name", location, strings.Replace(cut, "self + 24", "name", 1), "the name should be the one behind the Location"},
 		{"longer", location, cut + "\n .byte 1", "no Location has this form"},
+		{"of a name that is nowhere", strings.Replace(location, "name", "outside", 1), cut, "the name is in no object"},
 		{"of no Rust file", strings.Replace(location, "name", "text", 1), cut, "is none of a Location"},
 		{"of a longer name", strings.Replace(location, "8", "9", 1), cut, "is none of a Location"},
 		{"not passed to a panic", location + "\n # not passed\n", cut + "\n # not passed\n", "a.o: section .data.rel.ro..Lanon.x.1: offset 0x0: .text.f refers to it, and does not panic"},
