@@ -49,7 +49,7 @@ func (b *body) aarch64(in *instruction, w uint32) bool {
 	case w>>26 == 0x25: // BL
 		to, relocated := b.callee(in.at)
 		in.flow, in.callee = flowCall, to
-		return relocated
+		return relocated || in.at+signed(w, 26)<<2 == 0 // of the function itself
 	case w>>24 == 0x54, w>>25&0x3f == 0x1a: // B.cond, CBZ, CBNZ
 		in.flow, in.to = flowBranch, in.at+signed(w>>5, 19)<<2
 	case w>>25&0x3f == 0x1b: // TBZ, TBNZ

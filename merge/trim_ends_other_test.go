@@ -47,6 +47,8 @@ func TestDeadEndsOther(t *testing.T) {
 			{"a call of the host", a64Live + "1: hlt #0xf000\n" + a64 + a64Panic, a64Live + "1: hlt #0xf000\n brk #1", 0},
 			{"a call", a64Live + "1: bl other\n" + a64 + a64Panic, a64Live + "1: bl other\n brk #1", 1},
 			{"a loop", a64Live + "1: b 1b\n" + a64Panic, a64Live + "1: b 1b", 0},
+			{"a call of itself", "0: cbz x0, 1f\n ret\n 1: bl 0b\n nop\n" + a64Panic, "0: cbz x0, 1f\n ret\n 1: bl 0b\n brk #1", 0},
+			{"a call of its inside", "cbz x0, 1f\n 0: ret\n 1: bl 0b\n nop\n" + a64Panic, "", 1},
 			{"floats", a64Live + "1: fadd d0, d0, d1\n" + a64Panic, a64Live + "1: fadd d0, d0, d1\n brk #1", 0},
 			{"its own place", "adr x1, 1f\n br x1\n 1: " + a64 + a64Panic, "", 3},
 			{"a constant", "ldr x1, 2f\n cbz x1, 1f\n ret\n 1: " + a64Panic + "2: .xword 5", "", 1},

@@ -57,6 +57,8 @@ func TestDeadEndsThumb(t *testing.T) {
 		{"on another stack", live + "1: mov sp, r4\n str r2, [sp]\n" + panic, live + "1: mov sp, r4\n udf #254", 0},
 		{"read elsewhere", live + "1: ldr r1, [r4]\n" + address + panic, live + "1: ldr r1, [r4]\n udf #254", 0},
 		{"behind a call", live + "1: bl other\n" + address + panic, live + "1: bl other\n udf #254", 1},
+		{"behind a call of itself", "0: cbz r0, 1f\n bx lr\n 1: bl 0b\n" + address + panic, "0: cbz r0, 1f\n bx lr\n 1: bl 0b\n udf #254", 0},
+		{"a call of its inside", "cbz r0, 1f\n 0: bx lr\n 1: bl 0b\n" + address + panic, "", 3},
 		{"behind a loop", live + "1: subs r1, #1\n bne 1b\n" + panic, live + "1: subs r1, #1\n bne 1b\n udf #254", 0},
 		{"behind a host's call", live + "1: bkpt #0xab\n" + address + panic, live + "1: bkpt #0xab\n udf #254", 0},
 		{"with interrupts masked", live + "1: cpsid i\n" + address + panic, live + "1: cpsid i\n udf #254", 0},

@@ -287,9 +287,9 @@ func (b *body) thumbBranch(in *instruction, h, l, pc uint32) bool {
 		}
 		in.flow, in.to = flowJump, pc+thumbDistance(h, l)
 		return true
-	case 0x5000: // BL
+	case 0x5000: // BL; of the function itself, without a relocation
 		in.flow, in.callee = flowCall, to
-		return relocated
+		return relocated || pc+thumbDistance(h, l) == 0
 	}
 	return false // BLX, and ARMv8.1-M's loops
 }

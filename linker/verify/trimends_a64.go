@@ -69,6 +69,9 @@ func a64Stride(s *section, off uint64) strideAt {
 			at.kind = strideLeave
 		} else if !relocated {
 			at.kind = strideBad
+			if imm, _, _ := a64Field(uint32(elf.R_AARCH64_CALL26), b); off+uint64(imm) == 0 {
+				at.kind = strideLoud // a call of the function itself
+			}
 		}
 		return at
 	case a64IsAdrp(w) && !relocated, relocated && formOf(a64Addresses, w).kind != strideQuiet:

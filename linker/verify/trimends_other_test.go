@@ -80,6 +80,8 @@ func TestProveEndsOther(t *testing.T) {
 			leads(a64Ends, "a branch to a return", "cbz x1, 2f\n b 3f\n 2: ret\n 3:", "goes where it is not known"),
 			leads(a64Ends, "its own place", "adr x1, 1b", "may be seen"),
 			{"two ends", "tbz x3, #40, 1f\n cbnz w1, 2f\n ret\n 1: " + a64Ends.panics + "2: nop\n b core_panic", "tbz x3, #40, 1f\n cbnz w1, 1f\n ret\n 1: brk #1", ""},
+			{"a call of itself", "0: cbz x0, 1f\n ret\n 1: bl 0b\n nop\n" + a64Ends.panics, "0: cbz x0, 1f\n ret\n 1: bl 0b\n brk #1", ""},
+			{"a call of itself before a trap", "0: cbz x0, 1f\n ret\n 1: bl 0b\n nop\n" + a64Ends.panics, "0: cbz x0, 1f\n ret\n 1: brk #1", "may be seen"},
 			{"another bit", "tbz x3, #40, 1f\n ret\n nop\n 1: nop\n" + a64Ends.panics, "tbz x3, #41, 1f\n ret\n 1: brk #1", "is 430048b6, was 630040b6"},
 			{"entered", "cbz x0, 1f\n ret\n 1: nop\n 3: nop\n" + a64Ends.panics + "ELSEWHERE .section .data.x,\"aw\"\n .xword 3b", "cbz x0, 1f\n ret\n 1: brk #1\n 3: nop\nELSEWHERE .section .data.x,\"aw\"\n .xword 3b", "goes on behind the end"},
 			{"a table of distances", "cbz x0, 1f\n ret\n 1: nop\n 3: nop\n" + a64Ends.panics + "ELSEWHERE .section .data.x,\"aw\"\n .word 3b-.", "cbz x0, 1f\n ret\n 1: brk #1\n 3: brk #1\nELSEWHERE .section .data.x,\"aw\"\n .word 3b-.", "goes on behind the end"},

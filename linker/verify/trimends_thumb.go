@@ -157,8 +157,10 @@ func thumbStride(s *section, off uint64) strideAt {
 			}
 			return at
 		}
-		if kind == thumbJump24 {
-			at.kind, at.to = strideJump, near(rARMThmJump24)
+		if to := near(rARMThmJump24); kind == thumbJump24 {
+			at.kind, at.to = strideJump, to
+		} else if to == 0 {
+			at.kind = strideLoud // a call of the function itself
 		}
 	case thumbFork20:
 		at.kind, at.to = strideFork, near(rARMThmJump19)
