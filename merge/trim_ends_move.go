@@ -109,6 +109,7 @@ func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
 					r := rs.At(k)
 					t := o.target(r.Sym)
 					if t.kind != toSection {
+						x.namedReference(r, t, code, bodies)
 						continue
 					}
 					if code {
@@ -132,6 +133,20 @@ func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
 		}
 	}
 	return entries
+}
+
+// namedReference notes what a relocation says of a function by a name that
+// something else may stand for, too.
+func (x *trimmer) namedReference(r objfile.Reloc, t *target, code bool, bodies map[SecID]*body) {
+	if t.kind != toSymbol {
+		return
+	}
+	if code {
+		r.Addend -= x.l.Arch.Bias(r)
+	}
+	if sec, ok := x.l.place(t.sym); ok && bodies[sec] != nil && r.Addend != 0 {
+		bodies[sec].fixed = true
+	}
 }
 
 // codeReference notes what a relocation in code says of jump tables and of

@@ -250,6 +250,42 @@ func TestDeadEndsRust(t *testing.T) {
 	}
 }
 
+// A function that another can take the place of is no trap to its callers, and
+// what refers to its inside keeps it whole all the same.
+func TestDeadEndsReplaced(t *testing.T) {
+	source := func(more string) string {
+		return deadProgram("je 1f\n call wrapper@PLT\n1: ret", ".section .text.wrapper,\"ax\",@progbits\n.globl wrapper\n.type wrapper,@function\nwrapper: pushq %rax\n PANIC\n"+more)
+	}
+	for _, tt := range []struct {
+		name, more string
+		opt        Options
+		f, wrapper Cut
+	}{
+		{"by nothing", "", Options{}, CutEnds, CutEnds},
+		{"in a shared object", "", Options{Shared: true, Exports: func(n string) bool { return n == "wrapper" }}, CutNone, CutEnds},
+		{"in a program", "", Options{Exports: func(n string) bool { return n == "wrapper" }}, CutEnds, CutEnds},
+		{"by a linker script", "", Options{Pinned: map[string]bool{"wrapper": true}}, CutNone, CutEnds},
+		{"with its address", ".data\n.quad wrapper\n", Options{Pinned: map[string]bool{"wrapper": true}}, CutNone, CutEnds},
+		{"with an address inside", ".data\n.quad wrapper+1\n", Options{Pinned: map[string]bool{"wrapper": true}}, CutNone, CutOperands},
+		{"with an address inside, in code", ".section .text.g,\"ax\",@progbits\nleaq wrapper+1(%rip), %rax\nret\n", Options{Pinned: map[string]bool{"wrapper": true}}, CutNone, CutOperands},
+	} {
+		tt.opt.Wanted = map[string]bool{"main": true}
+		l, err := NewLink(assemble(t, source(tt.more)+rustc), tt.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := l.Trim(Trim{Trap: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, f := x.sectionNamed(t, 0, ".text.f")
+		_, wrapper := x.sectionNamed(t, 0, ".text.wrapper")
+		if f != tt.f || wrapper != tt.wrapper {
+			t.Errorf("%s: cuts %d and %d, want %d and %d", tt.name, f, wrapper, tt.f, tt.wrapper)
+		}
+	}
+}
+
 // The decoder finds the same instructions as a disassembler in all that the
 // standard library has, where it understands them at all.
 func TestInstructionsAgainstObjdump(t *testing.T) {

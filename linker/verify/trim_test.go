@@ -59,7 +59,10 @@ func proveWith(t *testing.T, v *checker, was, is []byte, cuts map[string]CutKind
 	for i, s := range o.sections {
 		in.Cuts[i] = cuts[s.name]
 	}
-	v.claim, v.objects = &Claim{Objects: []Object{*in}}, []*object{o}
+	if v.claim == nil {
+		v.claim = &Claim{}
+	}
+	v.claim.Objects, v.objects = []Object{*in}, []*object{o}
 	v.resolve()
 	if err := v.proveCuts(); err != nil {
 		t.Fatal(err)

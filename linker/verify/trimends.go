@@ -471,7 +471,7 @@ func readsConstant(was, is *section, lo, hi uint64) bool {
 func (v *checker) startOfTrap(m *strider, is *section, r *reloc) bool {
 	t := &is.obj.targets[r.sym]
 	bias, known := v.arch.bias(r.typ)
-	if t.kind != toSection || !known || t.value&v.arch.codeMask != 0 || r.addend != -bias {
+	if t.kind != toSection || !known || t.value&v.arch.codeMask != 0 || r.addend != -bias || v.preemptible(t) {
 		return false
 	}
 	if v.cutOf(t.sec) == CutTrap {

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -154,5 +156,70 @@ func TestProveDeadEndsAround(t *testing.T) {
 		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A function that another can take the place of at run time is no trap.
+func TestProveDeadEndsReplaced(t *testing.T) {
+	function := func(body string) string {
+		return "\t.section .text.wrapper,\"ax\",@progbits\n\t.globl wrapper\n\t.type wrapper,@function\nwrapper:\n" + body + "\n\t.reloc wrapper, R_X86_64_NONE\n"
+	}
+	was := cutObject(t, strings.Replace(deadSource("je 1f\n call wrapper@PLT\n1: ret", function("pushq %rax\n PANIC")), "core_panic: ud2", "core_panic: nop\n nop\n ret", 1))
+	is := cutObject(t, deadSource("je 1f\n ud2\n1: ret", function("ud2")))
+	for _, tt := range []struct {
+		shared bool
+		want   string
+	}{{false, ""}, {true, "is no dead end: 0x2 goes on elsewhere"}} {
+		v := &checker{arch: x8664, res: &Result{}, claim: &Claim{Shared: tt.shared}, out: &output{word: 8, dynamic: map[string]uint32{"wrapper": 0}, dynsyms: []symbol{{shndx: 1}}}}
+		got := strings.Join(proveWith(t, v, was, is, map[string]CutKind{".text.f": CutEnds, ".text.core_panic": CutTrap, ".text.wrapper": CutEnds}), "\n")
+		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("shared %v: %q, want %q", tt.shared, got, tt.want)
+		}
+	}
+}
+
+// Each bit of code that was moved matters, and of its relocations and jump table.
+func TestProveDeadEndsMutated(t *testing.T) {
+	const dispatch = "cmpl $4, %edi\n ja 4f\n leaq .Lt(%rip), %rax\n movslq (%rax,%rdi,4), %rcx\n addq %rax, %rcx\n jmp *%rcx\n" + ".La: movl $1, %eax\n ret\n"
+	const rest = ".Lb: pushq %rbx\n movq %rsi, %rbx\n 5: decl (%rbx)\n jne 5b\n call other@PLT\n addq value(%rip), %rax\n popq %rbx\n ret\n"
+	const last = ".Ld: lock incl (%rsi)\n jmp .La\n"
+	const table = "\t.section .rodata.f,\"a\",@progbits\n\t.quad 5\n.Lt: .long .La-.Lt, .Lb-.Lt, .Lc-.Lt, .Ld-.Lt, .La-.Lt\n"
+	// Behind what it calls, the panic is a trap already.
+	was := cutObject(t, strings.Replace(deadSource(dispatch+"4: pushq %rax\n PANIC\n"+rest+".Lc: movl $3, %esi\n PANIC\n"+last, table), "core_panic: ud2", "core_panic: nop\n nop\n ret", 1))
+	is := cutObject(t, deadSource(dispatch+"4: ud2\n"+rest+".Lc: ud2\n"+last, table))
+	cuts := map[string]CutKind{".text.f": CutEnds, ".text.core_panic": CutTrap, ".rodata.f": CutTable}
+	if got := proveOne(t, was, is, cuts); len(got) > 0 {
+		t.Fatalf("%q", got)
+	}
+	o, err := readObject(&Object{Name: "a.o", Data: is}, 0, x8664)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unseen []string
+	flipped := 0
+	for _, s := range o.sections {
+		switch s.name {
+		case ".text.f", ".rela.text.f", ".rodata.f", ".rela.rodata.f":
+		default:
+			continue
+		}
+		at := bytes.Index(is, s.data)
+		for k := range 8 * len(s.data) {
+			if s.name == ".rela.text.f" && k < 8*24 {
+				continue // deadSource's relocation that does nothing
+			}
+			b := bytes.Clone(is)
+			b[at+k/8] ^= 1 << (k % 8)
+			flipped++
+			if _, err := readObject(&Object{Name: "a.o", Data: b}, 0, x8664); err != nil {
+				continue
+			}
+			if got := proveOne(t, was, b, cuts); len(got) == 0 {
+				unseen = append(unseen, fmt.Sprintf("%s 0x%x:%d", s.name, k/8, k%8))
+			}
+		}
+	}
+	if len(unseen) > 0 || flipped < 2000 {
+		t.Errorf("of %d, unseen: %q", flipped, unseen)
 	}
 }
