@@ -67,6 +67,7 @@ func (p *symbolPlaces) bySymbols(e *elf.File, addr []uint64) bool {
 	all := make([]placed, 0, len(p.wanted))
 	var files [][]InputIndex // of each STT_FILE symbol: the inputs that were compiled from it
 	inputs := p.inputsByFile()
+	next := uint32(0) // index of the symbol that is expected
 	some := eachSymbol(e, func(name []byte, info byte, section elf.SectionIndex, value, size uint64) {
 		t := elf.ST_TYPE(info)
 		if t == elf.STT_FILE {
@@ -76,10 +77,19 @@ func (p *symbolPlaces) bySymbols(e *elf.File, addr []uint64) bool {
 		if section == elf.SHN_UNDEF || section >= elf.SHN_LORESERVE && section != elf.SHN_XINDEX || t == elf.STT_TLS || t == elf.STT_SECTION || value == 0 {
 			return
 		}
-		n, ok := p.names.lookUp(name)
+		// Linkers keep an object's symbols together and mostly in order.
+		n, ok := uint32(0), false
+		if int(next) < len(p.wanted) {
+			n = p.wanted[next].name
+			ok = p.names.strings[n] == string(name)
+		}
+		if !ok {
+			n, ok = p.names.lookUp(name)
+		}
 		if !ok || want[n] == 0 {
 			return
 		}
+		next = want[n]
 		s := placed{addr: value, size: size, next: have[n]}
 		if e.Machine == elf.EM_ARM && t == elf.STT_FUNC {
 			s.addr &^= 1 // bit 0 says Thumb
