@@ -49,6 +49,9 @@ func (f *Finish) begin() {
 		return
 	}
 	f.begun, f.err = f.record()
+	if f.inputs != nil {
+		f.inputs.keepBelow(0) // nothing goes through them any more
+	}
 }
 
 // finish checks the output against the original inputs, if the config asks for

@@ -67,17 +67,22 @@ func residentMemory(mapped int64) (all, files int64) {
 }
 
 // keepBelow lets go of the files whenever the process has more than some bytes
-// in memory, from now on and for as long as it lives. They are read again where
-// they are looked at again; most are not.
+// in memory, from now on and until it is told 0. They are read again where they
+// are looked at again; most are not.
 func (m *mappings) keepBelow(bytes int64) {
-	if m.below.Swap(bytes) != 0 {
-		return // it is being done
+	if m.below.Swap(bytes) != 0 || bytes == 0 {
+		return // it is being done, or nothing is to be done
 	}
 	go func() {
-		for range time.Tick(residentTick) {
-			if all, files := residentMemory(m.below.Load()); all > m.below.Load() && files > residentMany {
+		for below := bytes; below != 0; below = m.below.Load() {
+			all, files := residentMemory(below)
+			if all > below && files > residentMany {
 				m.letGo()
 			}
+			if all < below-below/4 {
+				time.Sleep(4 * residentTick)
+			}
+			time.Sleep(residentTick)
 		}
 	}()
 }
