@@ -16,7 +16,7 @@ import (
 
 // assembleFor turns assembly for a target of LLVM's into objects. A flag
 // stands before the triple: "+relax riscv32".
-func assembleFor(t *testing.T, target string, sources ...string) []*objfile.File {
+func assembleFor(t testing.TB, target string, sources ...string) []*objfile.File {
 	t.Helper()
 	mc := ""
 	for _, n := range []string{"llvm-mc-19", "llvm-mc-16", "llvm-mc"} {

@@ -112,6 +112,13 @@ func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
 						x.namedReference(r, t, code, bodies)
 						continue
 					}
+					if code && (s.Flags&objfile.SHF_ALLOC == 0 || o.Reason != "") {
+						// What is not loaded or not understood was not checked.
+						if b := bodies[t.sec]; b != nil {
+							b.fixed = true
+						}
+						continue
+					}
 					if code {
 						x.codeReference(o, uint32(i), r, t, bodies, users)
 						continue

@@ -13,7 +13,7 @@ var x86_64 = Arch{
 	},
 	IsCall: x86_64IsCall,
 	Bias: func(r Reloc) int64 {
-		if x86_64Relocs[r.Type].Kind == RelAbs {
+		if r.Type < uint32(len(x86_64Relocs)) && x86_64Relocs[r.Type].Kind == RelAbs {
 			return 0
 		}
 		return -4
