@@ -1,6 +1,7 @@
 package linker
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -136,5 +137,34 @@ func TestPipesAreLeftAlone(t *testing.T) {
 		if _, err := f.WriteString(text); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What is let go of reads the same again, and is no longer in memory until then.
+func TestLetGo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	want := bytes.Repeat([]byte("0123456789abcdef"), 4<<20/16)
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var m mappings
+	got, err := m.open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatal("the file is mapped wrong")
+	}
+	_, before := residentMemory(0)
+	m.letGo()
+	_, after := residentMemory(0)
+	if before == 0 {
+		t.Skip("no /proc/self/statm")
+	}
+	if before-after < int64(len(want))/2 {
+		t.Errorf("%d bytes of files in memory, then %d", before, after)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("it reads otherwise than before")
 	}
 }
