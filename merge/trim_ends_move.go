@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"slices"
 	"strings"
 
 	"leanlink/objfile"
@@ -90,7 +91,9 @@ type distantEntry struct {
 // An entry of a table holds either an address or the distance of one from the
 // table's start. There may be several in one section, so it must be one that
 // only this function's code refers to, and the table is the last that begins
-// before the entry, by the addresses that the code loads.
+// before the entry, by the addresses that the code loads. That is so of a
+// compiler's tables, which lie in a section of the function's name; one that
+// was written by hand may count from anything.
 func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
 	l := x.l
 	users := map[SecID]map[SecID][]uint64{} // by section of data and by function: the places in it that code loads the addresses of
@@ -193,7 +196,7 @@ func (x *trimmer) entryOf(o *Object, i uint32, r objfile.Reloc, t *target, users
 	case at == 0 && !t.section && (kind.Kind == objfile.RelPC || kind.Kind == objfile.RelBranch):
 		// The function's own distance from here.
 	case kind.Kind == objfile.RelPC && kind.Size == 4:
-		if len(users) != 1 || users[t.sec] == nil {
+		if len(users) != 1 || users[t.sec] == nil || !x.l.compilersTable(&o.File.Sections[i], t.sec) {
 			return 0, false
 		}
 		start := int64(-1)
@@ -210,6 +213,15 @@ func (x *trimmer) entryOf(o *Object, i uint32, r objfile.Reloc, t *target, users
 		return 0, false
 	}
 	return uint32(at), at >= 0 && at < 1<<31
+}
+
+// compilersTable reports whether data has the name that the jump tables of a
+// function have.
+func (l *Link) compilersTable(data *objfile.Section, function SecID) bool {
+	o, i := l.Of(function)
+	name, ok := strings.CutPrefix(data.Name, ".rodata.")
+	name = strings.TrimPrefix(name, "unlikely.")
+	return ok && slices.ContainsFunc(o.Symbols(i), func(k uint32) bool { return name == o.File.SymbolName(k) })
 }
 
 // putLayout gives a function its new code.

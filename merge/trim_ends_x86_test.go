@@ -157,12 +157,15 @@ func TestDeadEndsTables(t *testing.T) {
 		want             []int64 // where the entries lead
 	}{
 		{"distances", body, relative(entries), []int64{21, 29, 35, 21}},
+		{"of a function that is unlikely to run", body, strings.Replace(relative(entries), ".rodata.f", ".rodata.unlikely.f", 1), []int64{21, 29, 35, 21}},
 		{"behind another table", body, relative(".Lt2: .long .La-.Lt2\n .long 0\n" + entries), nil},
 		{"of which the code has the start", body + ".Lx: leaq .Lt2(%rip), %rax\n movslq (%rax), %rcx\n addq %rax, %rcx\n jmp *%rcx\n.Ly: leaq .Lt(%rip), %rax\n ret",
 			relative(".Lt2: .long .Lx-.Lt2, .Ly-.Lt2\n" + entries), []int64{37, 52, 21, 29, 35, 21}},
 		{"addresses", strings.NewReplacer("movslq (%rax,%rdi,4), %rcx\n addq %rax, %rcx\n jmp *%rcx", "jmp *(%rax,%rdi,8)").Replace(body),
 			".section .data.rel.ro.f,\"aw\",@progbits\n.p2align 3\n.Lt: .quad .La, .Lb, .Lc, f\n", []int64{15, 23, 29, 0}},
 		{"another function has the table, too", body, relative(entries) + ".section .text.g,\"ax\",@progbits\nleaq .Lt(%rip), %rax\n ret\n", nil},
+		{"that was written by hand", body, strings.Replace(relative(entries), ".rodata.f", ".rodata.g", 1), nil},
+		{"of a name alone", body, strings.Replace(relative(entries), ".rodata.f", ".table.f", 1), nil},
 		{"no function has it", strings.Replace(body, ".Lt(%rip)", "other(%rip)", 1), relative(entries), nil},
 		{"an entry into an instruction", body, relative(strings.Replace(entries, ".Lb-", ".Lb+1-", 1)), nil},
 		{"its table is read without its address", strings.Replace(body, "leaq .Lt", "movq .Lt", 1), relative(entries), nil},
@@ -175,12 +178,12 @@ func TestDeadEndsTables(t *testing.T) {
 		f := x.Files[0]
 		var got []int64
 		for i := range f.Sections {
-			if s := &f.Sections[i]; cut == CutEnds && (s.Name == ".rodata.f" || s.Name == ".data.rel.ro.f") {
+			if s := &f.Sections[i]; cut == CutEnds && (strings.HasPrefix(s.Name, ".rodata.") && s.Name != ".rodata.message" || s.Name == ".data.rel.ro.f") {
 				rs, start := f.Relocs(uint32(i)), int64(0)
 				for k := range rs.Len() {
 					r := rs.At(k)
 					to := r.Addend
-					if s.Name == ".rodata.f" {
+					if s.Name != ".data.rel.ro.f" {
 						if len(tt.want) == 6 && k >= 2 {
 							start = 8
 						}

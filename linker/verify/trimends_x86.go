@@ -137,6 +137,9 @@ func (e *moved) tables() string {
 				if !t.whole && t.value == 0 && x.addend == 0 && y.addend == 0 {
 					continue // its own distance from the start
 				}
+				if name := strings.TrimPrefix(strings.TrimPrefix(table.name, ".rodata."), "unlikely."); !slices.ContainsFunc(is.syms, func(k uint32) bool { return o.symbols[k].name == name }) {
+					return "its jump table " + table.name + " is none that a compiler made"
+				}
 				users := e.v.usersOf(o)[table]
 				if len(users) != 1 || users[0] != is || len(starts[table]) == 0 {
 					return "its jump table " + table.name + " is not its own"

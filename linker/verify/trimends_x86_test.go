@@ -123,6 +123,7 @@ func TestProveDeadEndsAround(t *testing.T) {
 	}{
 		{"a table", tableWas, tableIs, table, table, nil, map[string]CutKind{".rodata.f": CutTable}, ""},
 		{"a table of addresses", addressesWas, addressesIs, addresses, addresses, nil, map[string]CutKind{".rodata.f": CutTable}, ""},
+		{"a table that was written by hand", tableWas, tableIs, strings.Replace(table, ".rodata.f", ".rodata.g", 1), strings.Replace(table, ".rodata.f", ".rodata.g", 1), nil, map[string]CutKind{".rodata.g": CutTable}, "is none that a compiler made"},
 		{"a table that is not claimed", tableWas, tableIs, table, table, nil, nil, "the trim changed the section, but claims not to"},
 		{"a table that changed otherwise", tableWas, tableIs, table, strings.Replace(table, ".quad 5", ".quad 6", 1), nil, map[string]CutKind{".rodata.f": CutTable}, "differs in relocations only"},
 		{"two entries exchanged", tableWas, tableIs, table, strings.Replace(table, ".La-.Lt, .Lb-.Lt", ".Lb-.Lt, .La-.Lt", 1), nil, map[string]CutKind{".rodata.f": CutTable}, "does something else"},
