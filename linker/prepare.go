@@ -44,6 +44,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged(reason)
 	}
 	dirs := real.defaultDirs(cl)
+	defer dirs() // whom it asks must have ended before the link goes on
 	if err := p.decideTrims(real, NewEnvironment()); err != nil {
 		return nil, err
 	}
