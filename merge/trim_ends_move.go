@@ -12,7 +12,10 @@ import (
 // unwinds, nothing enters the code that unwinding would, which the standard
 // library's functions have in every program: it goes as well.
 //
-// Code is only moved if all of it is understood: each byte belongs to an
+// Where frame entries or debug information tell what lies where, nothing moves:
+// dead code is filled with traps and names nothing any more.
+//
+// Code is only changed if all of it is understood: each byte belongs to an
 // instruction, and each reference from elsewhere is to the function's start or
 // an entry of a jump table of its own. Where code was moved, the distances that
 // instructions hold (trim_ends_layout.go) and the entries of jump tables are
@@ -36,6 +39,10 @@ func (x *trimmer) takeApart(bodies []*body, t Trim) {
 			continue
 		}
 		b.reach(within[b.id()])
+		if !x.canMove(b, t.Frames) {
+			x.fillIn(b)
+			continue
+		}
 		lay, ok := b.layout(x.l.Section(b.id()).Align >= speedAlign && !unaligned(b.id()))
 		if !ok || int(lay.length) >= len(b.bytes) {
 			continue
@@ -58,6 +65,76 @@ func (x *trimmer) takeApart(bodies []*body, t Trim) {
 		x.edit(e.o).SetReloc(e.section, e.reloc, r)
 		x.out.Cuts[e.o.index][e.section] = CutTable
 	}
+}
+
+// canMove reports whether nothing but instructions knows what lies where inside
+// a function: no frame entry that stays, no debug information.
+func (x *trimmer) canMove(b *body, frames bool) bool {
+	if !x.canDropFrames(b.o, b.section, frames) {
+		return false
+	}
+	if x.l.opt.Strip {
+		return true
+	}
+	for k := range b.o.File.Sections {
+		if strings.HasPrefix(b.o.File.Sections[k].Name, ".debug_") {
+			return false
+		}
+	}
+	return true
+}
+
+// canDropFrames reports whether a function has no frame entry, or none that
+// stays if frames go.
+func (x *trimmer) canDropFrames(o *Object, i uint32, frames bool) bool {
+	for _, f := range o.framesOf(i) {
+		if !frames || !o.canDropFrames(o.frames[f.frame].Section) {
+			return false
+		}
+	}
+	return true
+}
+
+// filling is what dead code is filled with, int3, but for the places that some
+// way leads to: a trap is there.
+const filling = 0xcc
+
+// fillIn takes the references of a function's dead code away.
+func (x *trimmer) fillIn(b *body) {
+	code := slices.Clone(b.bytes)
+	gone := make([]bool, len(code))
+	for k := range b.code {
+		if in := &b.code[k]; b.dead(k) {
+			for at := in.at; at < in.at+in.size; at++ {
+				code[at], gone[at] = filling, true
+			}
+		}
+	}
+	for k := range b.code {
+		in := &b.code[k]
+		if !b.met[k] {
+			continue
+		}
+		// An instruction of one byte has no room, unless the next is dead, too, and
+		// nothing leads there.
+		if in.size == 1 && (k+1 == len(b.code) || !b.dead(k+1) || b.met[k+1]) {
+			return
+		}
+		copy(code[in.at:], trapCode)
+	}
+	var kept []objfile.Reloc
+	for k := range b.relocs.Len() {
+		if r := b.relocs.At(k); !gone[r.Offset] {
+			kept = append(kept, r)
+		}
+	}
+	if len(kept) == b.relocs.Len() {
+		return // nothing is won
+	}
+	x.edit(b.o).SetContents(b.section, code, kept)
+	x.out.Cuts[b.o.index][b.section] = CutEnds
+	x.out.DeadEnds++
+	x.out.Operands += b.relocs.Len() - len(kept)
 }
 
 func (b *body) id() SecID { return b.o.Base + SecID(b.section) }
@@ -103,7 +180,7 @@ func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
 			for i := range o.File.Sections {
 				s := &o.File.Sections[i]
 				code := s.Flags&objfile.SHF_EXECINSTR != 0
-				if s.Rel == 0 || code != (pass == 0) || isEhFrame(s) || l.opt.Strip && strings.HasPrefix(s.Name, ".debug_") && s.Flags&objfile.SHF_ALLOC == 0 {
+				if s.Rel == 0 || code != (pass == 0) || isEhFrame(s) || strings.HasPrefix(s.Name, ".debug_") && s.Flags&objfile.SHF_ALLOC == 0 {
 					continue
 				}
 				id := o.Base + SecID(i)

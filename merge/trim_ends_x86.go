@@ -2,7 +2,6 @@ package merge
 
 import (
 	"slices"
-	"strings"
 
 	"golang.org/x/arch/x86/x86asm"
 
@@ -15,8 +14,7 @@ import (
 
 var x86Ends = endMachine{decode: x86Decode, whole: x86Whole, moves: true}
 
-// x86Whole reports whether nothing but instructions knows what lies where
-// inside a function: no name, no frame entry that stays, no debug information.
+// x86Whole reports whether a section is one function, and stays.
 func x86Whole(x *trimmer, o *Object, i uint32, frames bool) bool {
 	if _, grouped := o.groups[i]; grouped || len(o.tied[i]) > 0 || o.File.Sections[i].Flags&objfile.SHF_LINK_ORDER != 0 {
 		return false
@@ -26,20 +24,7 @@ func x86Whole(x *trimmer, o *Object, i uint32, frames bool) bool {
 			return false
 		}
 	}
-	for _, f := range o.framesOf(i) {
-		if !frames || !o.canDropFrames(o.frames[f.frame].Section) {
-			return false
-		}
-	}
-	if x.l.opt.Strip {
-		return true
-	}
-	for k := range o.File.Sections {
-		if strings.HasPrefix(o.File.Sections[k].Name, ".debug_") {
-			return false
-		}
-	}
-	return true
+	return !o.unwinds(i) || x.canDropFrames(o, i, frames)
 }
 
 // x86Decode decodes a section of instructions. It gives up where something may

@@ -202,7 +202,8 @@ func TestDeadEndsTables(t *testing.T) {
 	}
 }
 
-// What else knows the inside of a function keeps it whole.
+// What else knows the inside of a function keeps it whole, or in its place: then
+// what is dead is filled with traps.
 func TestDeadEndsKept(t *testing.T) {
 	const body = "je 1f\n PANIC\n1: ret"
 	const framed = ".cfi_startproc\n" + body + "\n.cfi_endproc"
@@ -211,24 +212,28 @@ func TestDeadEndsKept(t *testing.T) {
 		name, source string
 		trim         Trim
 		strip        bool
-		want         bool
+		want         string
 	}{
-		{"nothing", deadProgram(body, "") + rustc, Trim{Trap: true}, false, true},
-		{"no trap", deadProgram(body, "") + rustc, Trim{Locations: true}, false, false},
-		{"C", deadProgram(body, ""), Trim{Trap: true}, false, false},
-		{"a frame entry", deadProgram(framed, "") + rustc, Trim{Trap: true}, false, false},
-		{"a frame entry that goes", deadProgram(framed, "") + rustc, Trim{Trap: true, Frames: true}, false, true},
-		{"debug information", deadProgram(body, debug) + rustc, Trim{Trap: true}, false, false},
-		{"debug information that goes", deadProgram(body, debug) + rustc, Trim{Trap: true}, true, true},
-		{"a name inside", deadProgram(strings.Replace(body, "1: ret", ".globl inner\ninner:\n1: ret", 1), "") + rustc, Trim{Trap: true}, false, false},
-		{"no function", strings.Replace(deadProgram(body, ""), ".type f,@function", "", 1) + rustc, Trim{Trap: true}, false, false},
-		{"an address inside", deadProgram(body, ".section .text.g,\"ax\",@progbits\nleaq f+2(%rip), %rax\n ret\n") + rustc, Trim{Trap: true}, false, false},
-		{"its address", deadProgram(body, ".section .text.g,\"ax\",@progbits\nleaq f(%rip), %rax\n ret\n") + rustc, Trim{Trap: true}, false, true},
-		{"its code is read", deadProgram(body, ".section .text.g,\"ax\",@progbits\nmovl f(%rip), %eax\n ret\n") + rustc, Trim{Trap: true}, false, false},
-		{"a note of a place inside", deadProgram(strings.Replace(body, "1: ret", "1: nop\n.Lin: ret", 1), ".section .note.probes,\"\",@progbits\n.quad .Lin\n") + rustc, Trim{Trap: true}, false, false},
-		{"a table of faults", deadProgram(strings.Replace(body, "1: ret", "1: nop\n.Lin: ret", 1), ".section .faults,\"a\",@progbits\n.long .Lin-.\n") + rustc, Trim{Trap: true}, false, false},
-		{"its distance", deadProgram(body, ".section .rodata.d,\"a\",@progbits\n.long f-.\n") + rustc, Trim{Trap: true}, false, true},
-		{"in a group", strings.Replace(deadProgram(body, ""), "\"ax\",@progbits", "\"axG\",@progbits,f,comdat", 1) + rustc, Trim{Trap: true}, false, false},
+		{"nothing", deadProgram(body, "") + rustc, Trim{Trap: true}, false, "moved"},
+		{"no trap", deadProgram(body, "") + rustc, Trim{Locations: true}, false, ""},
+		{"C", deadProgram(body, ""), Trim{Trap: true}, false, ""},
+		{"a frame entry", deadProgram(framed, "") + rustc, Trim{Trap: true}, false, "filled"},
+		{"a frame entry with an exception table", deadProgram(strings.Replace(framed, "je", ".cfi_lsda 0x1b,message\n je", 1), "") + rustc, Trim{Trap: true}, false, ""},
+		{"a frame entry with an exception table that goes", deadProgram(strings.Replace(framed, "je", ".cfi_lsda 0x1b,message\n je", 1), "") + rustc, Trim{Trap: true, Frames: true}, false, "moved"},
+		{"no room for two traps", deadProgram(strings.Replace(framed, " PANIC", " jb 2f\n js 1f\n pushq %rax\n2: PANIC", 1), "") + rustc, Trim{Trap: true}, false, ""},
+		{"room for one", deadProgram(strings.Replace(framed, " PANIC", " pushq %rax\n PANIC", 1), "") + rustc, Trim{Trap: true}, false, "filled"},
+		{"a frame entry that goes", deadProgram(framed, "") + rustc, Trim{Trap: true, Frames: true}, false, "moved"},
+		{"debug information", deadProgram(body, debug) + rustc, Trim{Trap: true}, false, "filled"},
+		{"debug information that goes", deadProgram(body, debug) + rustc, Trim{Trap: true}, true, "moved"},
+		{"a name inside", deadProgram(strings.Replace(body, "1: ret", ".globl inner\ninner:\n1: ret", 1), "") + rustc, Trim{Trap: true}, false, ""},
+		{"no function", strings.Replace(deadProgram(body, ""), ".type f,@function", "", 1) + rustc, Trim{Trap: true}, false, ""},
+		{"an address inside", deadProgram(body, ".section .text.g,\"ax\",@progbits\nleaq f+2(%rip), %rax\n ret\n") + rustc, Trim{Trap: true}, false, ""},
+		{"its address", deadProgram(body, ".section .text.g,\"ax\",@progbits\nleaq f(%rip), %rax\n ret\n") + rustc, Trim{Trap: true}, false, "moved"},
+		{"its code is read", deadProgram(body, ".section .text.g,\"ax\",@progbits\nmovl f(%rip), %eax\n ret\n") + rustc, Trim{Trap: true}, false, ""},
+		{"a note of a place inside", deadProgram(strings.Replace(body, "1: ret", "1: nop\n.Lin: ret", 1), ".section .note.probes,\"\",@progbits\n.quad .Lin\n") + rustc, Trim{Trap: true}, false, ""},
+		{"a table of faults", deadProgram(strings.Replace(body, "1: ret", "1: nop\n.Lin: ret", 1), ".section .faults,\"a\",@progbits\n.long .Lin-.\n") + rustc, Trim{Trap: true}, false, ""},
+		{"its distance", deadProgram(body, ".section .rodata.d,\"a\",@progbits\n.long f-.\n") + rustc, Trim{Trap: true}, false, "moved"},
+		{"in a group", strings.Replace(deadProgram(body, ""), "\"ax\",@progbits", "\"axG\",@progbits,f,comdat", 1) + rustc, Trim{Trap: true}, false, ""},
 	} {
 		l, err := NewLink(assemble(t, tt.source), Options{Wanted: map[string]bool{"main": true}, Strip: tt.strip})
 		if err != nil {
@@ -238,8 +243,19 @@ func TestDeadEndsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, cut := x.sectionNamed(t, 0, ".text.f"); (cut == CutEnds) != tt.want {
-			t.Errorf("%s: cut %d", tt.name, cut)
+		i, cut := x.sectionNamed(t, 0, ".text.f")
+		got := ""
+		switch code := x.Files[0].Bytes(i); {
+		case cut != CutEnds:
+		case x.Files[0].Sections[i].Size < l.Objects[0].File.Sections[i].Size:
+			got = "moved"
+		case bytes.HasPrefix(code, []byte("\x74")) && bytes.HasPrefix(code[2:], []byte("\x0f\x0b\xcc\xcc")) && code[len(code)-1] == 0xc3 && x.Files[0].Relocs(i).Len() == 0:
+			got = "filled"
+		default:
+			got = fmt.Sprintf("%x", code)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q (cut %d)", tt.name, got, tt.want, cut)
 		}
 	}
 }

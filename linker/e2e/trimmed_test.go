@@ -18,6 +18,7 @@ var trimmedPrograms = []struct {
 }{
 	{"fd-find", "10.5.0", "fd", "tests", 100},
 	{"just", "1.59.0", "just", "integration", 1800},
+	{"ripgrep", "15.2.0", "rg", "integration", 300},
 }
 
 // TestTrimmed has programs that abort on panics linked plainly and with all

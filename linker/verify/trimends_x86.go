@@ -49,7 +49,7 @@ func (v *checker) proveInside() {
 				if bias, ok := x86Bias(r.typ); ok && s.code() {
 					at += uint64(bias)
 				}
-				if v.moved[t.sec] && (s.name == ".eh_frame" || at != 0) {
+				if moved, changed := v.moved[t.sec]; changed && at != 0 || moved && s.name == ".eh_frame" {
 					v.fail(s, int64(r.off), "knows the inside of %s, from which code was taken", t.sec.name)
 				}
 			}
@@ -71,13 +71,13 @@ func (v *checker) unlikeMoved(was, is *section) string {
 	switch {
 	case v.arch.machine != elf.EM_X86_64 || !was.code() || !strings.HasPrefix(was.name, ".text."):
 		return "code was taken out of what is no function"
-	case is.size >= was.size:
+	case is.size > was.size:
 		return "should have lost code"
 	case was.align != is.align && (is.align != 1 || is.size != 2):
 		return "the alignment changed"
 	}
 	for _, k := range was.syms {
-		if x, y := &was.obj.symbols[k], &is.obj.symbols[k]; x.value != 0 || x.size != 0 && y.size != is.size {
+		if x, y := &was.obj.symbols[k], &is.obj.symbols[k]; x.value != 0 || is.size < was.size && x.size != 0 && y.size != is.size {
 			return "code was taken from under " + x.name
 		}
 	}
@@ -86,7 +86,10 @@ func (v *checker) unlikeMoved(was, is *section) string {
 	if v.moved == nil {
 		v.moved, v.tableEntries = map[*section]bool{}, map[entry]bool{}
 	}
-	v.moved[is] = true
+	v.moved[is] = is.size < was.size
+	if is.size == was.size && hasLandingPads(is) {
+		return "lost code, but unwinding may enter it"
+	}
 	e.push(0, 0)
 	if what := e.tables(); what != "" {
 		return what
@@ -99,6 +102,46 @@ func (v *checker) unlikeMoved(was, is *section) string {
 		}
 	}
 	return ""
+}
+
+// hasLandingPads reports whether a frame entry of a function names an exception table: it refers to more than the
+// function.
+func hasLandingPads(s *section) bool {
+	for _, eh := range s.obj.sections {
+		if eh.name != ".eh_frame" {
+			continue
+		}
+		list, err := walkFrames(eh.data)
+		if err != nil {
+			return true
+		}
+		for _, f := range list {
+			if f.isCIE {
+				continue
+			}
+			r := relocAt(eh, f.body)
+			if t := toOf(s.obj, r); t != s {
+				continue
+			}
+			for _, q := range relocsWithin(eh, f.body+4, f.end) {
+				if toOf(s.obj, &q) != s && q.typ != uint32(elf.R_X86_64_NONE) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// toOf is the section that a relocation of an object leads to, nil if none.
+func toOf(o *object, r *reloc) *section {
+	if r == nil {
+		return nil
+	}
+	if t := &o.targets[r.sym]; t.kind == toSection {
+		return t.sec
+	}
+	return nil
 }
 
 func (e *moved) push(was, is uint64) {

@@ -58,7 +58,10 @@ func TestProveDeadEnds(t *testing.T) {
 		{"a trap at once", was, "ud2", "at 0x0, which was 0x0: is no dead end"},
 		{"it ends early", was, change(is, "\n1: ud2", "\n1:"), "leads out of the function"},
 		{"the end", "je 1f\n PANIC\n1: incl %eax", "je 1f\n ud2\n1: incl %eax", "goes on behind the function's end"},
-		{"nothing is lost", was, was, "should have lost code"},
+		{"longer", "je 1f\n PANIC\n1: ret", "je 1f\n PANIC\n1: ret\n nop", "should have lost code"},
+		{"right, in its place", was, is + "\n .fill 15, 1, 0xcc", ""},
+		{"in its place, another call", change(was, "PANIC", "call other@PLT\n .fill 7, 1, 0x90"), is + "\n .fill 15, 1, 0xcc", "is no dead end"},
+		{"in its place, no trap", was, change(is, "ud2", "int3") + "\n .fill 16, 1, 0xcc", "does something else"},
 		{"another alignment", was, ".p2align 5\n" + is, "the alignment changed"},
 
 		{"a store before", change(was, "(%rsp)", "(%rdi)"), is, "is no dead end"},
@@ -114,6 +117,7 @@ func TestProveDeadEndsAround(t *testing.T) {
 		return "\t.section .text." + name + ",\"ax\",@progbits\n\t.globl " + name + "\n\t.type " + name + ",@function\n" + name + ":\n" + body + "\n\t.reloc " + name + ", R_X86_64_NONE\n"
 	}
 	const frame = "\t.section .eh_frame,\"a\",@progbits\n\t.long 12, 0\n\t.byte 1\n\t.asciz \"\"\n\t.uleb128 1\n\t.sleb128 -8\n\t.byte 16, 0, 0, 0\n\t.long 20, 20\n\t.quad f, 3\n"
+	const pads = "\t.section .eh_frame,\"a\",@progbits\n\t.long 12, 0\n\t.byte 1\n\t.asciz \"\"\n\t.uleb128 1\n\t.sleb128 -8\n\t.byte 16, 0, 0, 0\n\t.long 28, 20\n\t.quad f, 3, message\n"
 	for _, tt := range []struct {
 		name                     string
 		was, is, moreWas, moreIs string
@@ -138,6 +142,10 @@ func TestProveDeadEndsAround(t *testing.T) {
 		{"its distance", was, is, ".section .rodata.d,\"a\"\n.long f-.\n", ".section .rodata.d,\"a\"\n.long f-.\n", nil, nil, ""},
 		{"an address inside", was, is, function("g", "leaq f+2(%rip), %rax\n ret"), function("g", "leaq f+2(%rip), %rax\n ret"), nil, nil, "knows the inside of .text.f"},
 		{"a frame entry", was, is, frame, frame, nil, nil, "knows the inside of .text.f"},
+		{"a frame entry, in its place", was, "je 1f\n ud2\n .fill 10, 1, 0xcc\n1: ret", frame, frame, nil, nil, ""},
+		{"one with an exception table", was, "je 1f\n ud2\n .fill 10, 1, 0xcc\n1: ret", pads, pads, nil, nil, "unwinding may enter it"},
+		{"debug information, in its place", was, "je 1f\n ud2\n .fill 10, 1, 0xcc\n1: ret", ".section .debug_info,\"\"\n.quad f\n", ".section .debug_info,\"\"\n.quad f\n", []string{".debug_info"}, nil, ""},
+		{"an address inside, in its place", was, "je 1f\n ud2\n .fill 10, 1, 0xcc\n1: ret", function("g", "leaq f+2(%rip), %rax\n ret"), function("g", "leaq f+2(%rip), %rax\n ret"), nil, nil, "knows the inside of .text.f"},
 		{"debug information", was, is, ".section .debug_info,\"\"\n.quad f\n", ".section .debug_info,\"\"\n.quad f\n", []string{".comment", ".debug_info"}, nil, "the debug information that tells of it stays"},
 		{"debug information that goes", was, is, ".section .debug_info,\"\"\n.quad f\n", ".section .debug_info,\"\"\n.quad f\n", []string{".comment"}, nil, ""},
 		{"a name inside", strings.Replace(was, "1: ret", "inner:\n1: ret", 1), strings.Replace(is, "1: ret", "inner:\n1: ret", 1), "", "", nil, nil, "code was taken from under inner"},
