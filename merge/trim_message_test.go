@@ -143,7 +143,8 @@ func TestOperands(t *testing.T) {
 		{"into the middle", "leaq pieces(%rip), %rdi\n call " + unwrapFailed + "+4", 0, 0},
 		{"a loop", ".Lloop: leaq pieces(%rip), %rdi\n jmp .Lloop", 0, 0},
 	} {
-		source := messageProgram(tt.caller)
+		// Of what is no instruction to the end, dead ends stay.
+		source := messageProgram(tt.caller + "\n .byte 6")
 		for name, want := range map[string]int{"message": tt.message, "trap": tt.trap} {
 			l, x := trimOf(t, Trim{Messages: name == "message", Trap: name == "trap"}, source)
 			i, cut := x.sectionNamed(t, 0, ".text.main")

@@ -43,10 +43,9 @@ const trapProgram = `
 	.section .text.main,"ax",@progbits
 	.globl main
 	.type main,@function
-main:	.cfi_startproc
-	call ` + panicFmtName + `@PLT
+main:	call ` + panicFmtName + `@PLT
 	ret
-	.cfi_endproc
+	.byte 6 # no instruction, so that its dead end stays
 	.section .text.` + panicFmtName + `,"ax",@progbits
 	.p2align 4
 	.globl ` + panicFmtName + `
