@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"leanlink/linker/verify"
@@ -41,6 +42,7 @@ type Finish struct {
 	err    error              // it could not be begun
 	claim  *verify.Claim      // what the check is to prove, nil if none is asked for
 	inputs *mappings          // what the output was made of
+	below  int64              // what they were to keep memory below
 }
 
 // begin does what needs no output, while the real linker runs.
@@ -50,7 +52,7 @@ func (f *Finish) begin() {
 	}
 	f.begun, f.err = f.record()
 	if f.inputs != nil {
-		f.inputs.keepBelow(0) // nothing goes through them any more
+		f.below = f.inputs.keepBelow(0) // while nothing goes through them
 	}
 }
 
@@ -74,6 +76,13 @@ func (f *Finish) finish(dir string) error {
 		if why := unpacked(output); why != "" {
 			fmt.Fprintln(os.Stderr, why) // the worker's warning
 		}
+	}
+	if f.below != 0 {
+		// Names are looked up in all inputs, and what the report was made of
+		// can go.
+		debug.SetMemoryLimit(debug.SetMemoryLimit(-1) - f.inputs.size()/3)
+		f.inputs.keepBelow(f.below)
+		defer f.inputs.keepBelow(0)
 	}
 	if err := f.begun.Finish(output); err != nil {
 		return err

@@ -10,30 +10,19 @@ import (
 // table with open addressing, of half the size that a map would have.
 type stringTable struct {
 	strings []string
-	hashes  []uint32 // of strings
-	slots   []uint32 // number + 1, 0 for none; a power of two, a quarter of them free
+	// slots have the hash of a string in the upper half and its number + 1 in
+	// the lower, 0 for none: one look mostly tells. There are a power of two, a
+	// quarter of them free.
+	slots []uint64
 }
 
 // newStringTable makes room for a number of strings.
 func newStringTable(room int) stringTable {
 	size := 1 << 10
-	for size < 2*room {
+	for 3*size < 4*room {
 		size *= 2
 	}
-	return stringTable{strings: make([]string, 0, room), hashes: make([]uint32, 0, room), slots: make([]uint32, size)}
-}
-
-// find returns the number of a string, or else its hash and the slot where it
-// would be.
-func (t *stringTable) find(s string) (n, hash uint32, slot int, ok bool) {
-	hash = uint32(xxh3.HashString(s))
-	mask := len(t.slots) - 1
-	for slot = int(hash) & mask; t.slots[slot] != 0; slot = (slot + 1) & mask {
-		if n = t.slots[slot] - 1; t.hashes[n] == hash && t.strings[n] == s {
-			return n, hash, slot, true
-		}
-	}
-	return 0, hash, slot, false
+	return stringTable{strings: make([]string, 0, room), slots: make([]uint64, size)}
 }
 
 // add returns the number of a string, a new one if it has none.
@@ -41,25 +30,48 @@ func (t *stringTable) add(s string) (n uint32, isNew bool) {
 	if 4*len(t.strings) >= 3*len(t.slots) {
 		t.grow()
 	}
-	n, hash, slot, ok := t.find(s)
-	if ok {
-		return n, false
+	hash := uint32(xxh3.HashString(s))
+	mask := len(t.slots) - 1
+	slot := int(hash) & mask
+	for ; t.slots[slot] != 0; slot = (slot + 1) & mask {
+		if e := t.slots[slot]; uint32(e>>32) == hash && t.strings[uint32(e)-1] == s {
+			return uint32(e) - 1, false
+		}
 	}
 	n = uint32(len(t.strings))
-	t.strings, t.hashes = append(t.strings, s), append(t.hashes, hash)
-	t.slots[slot] = n + 1
+	t.strings = append(t.strings, s)
+	t.slots[slot] = uint64(hash)<<32 | uint64(n+1)
 	return n, true
 }
 
-func (t *stringTable) grow() {
-	t.slots = make([]uint32, max(2*len(t.slots), 1<<10))
+// lookUp returns the number of a name, if it has one.
+func (t *stringTable) lookUp(name []byte) (uint32, bool) {
+	if len(t.slots) == 0 {
+		return 0, false
+	}
+	hash := uint32(xxh3.Hash(name))
 	mask := len(t.slots) - 1
-	for n, hash := range t.hashes {
-		slot := int(hash) & mask
+	for slot := int(hash) & mask; t.slots[slot] != 0; slot = (slot + 1) & mask {
+		if e := t.slots[slot]; uint32(e>>32) == hash && t.strings[uint32(e)-1] == string(name) {
+			return uint32(e) - 1, true
+		}
+	}
+	return 0, false
+}
+
+func (t *stringTable) grow() {
+	old := t.slots
+	t.slots = make([]uint64, max(2*len(old), 1<<10))
+	mask := len(t.slots) - 1
+	for _, e := range old {
+		if e == 0 {
+			continue
+		}
+		slot := int(uint32(e>>32)) & mask
 		for t.slots[slot] != 0 {
 			slot = (slot + 1) & mask
 		}
-		t.slots[slot] = uint32(n) + 1
+		t.slots[slot] = e
 	}
 }
 
@@ -172,19 +184,4 @@ func cutNumber(s string) (before string, n int64, ok bool) {
 		n = n*10 + int64(c-'0')
 	}
 	return s[:i], n, i < len(s)
-}
-
-// lookUp returns the number of a name, if it has one.
-func (t *stringTable) lookUp(name []byte) (uint32, bool) {
-	if len(t.slots) == 0 {
-		return 0, false
-	}
-	hash := uint32(xxh3.Hash(name))
-	mask := len(t.slots) - 1
-	for slot := int(hash) & mask; t.slots[slot] != 0; slot = (slot + 1) & mask {
-		if n := t.slots[slot] - 1; t.hashes[n] == hash && t.strings[n] == string(name) {
-			return n, true
-		}
-	}
-	return 0, false
 }
