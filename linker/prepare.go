@@ -106,6 +106,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	p.clock.lap("resolve")
 	// Every symbol now stands for one definition.
 	p.originals, p.linkOptions = files, opt
+	p.linkOptions.Phase = nil // its phases are none of this link's
 	if link, err = p.trim(link, opt); err != nil {
 		return nil, err
 	}
