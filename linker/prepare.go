@@ -131,7 +131,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return nil, err
 	}
 	p.clock.lap("write")
-	p.out, p.in.ahead = nil, nil // all that was written
+	p.out, p.in.ahead = &writer{}, nil // all that was written is let go of
 	p.keepMemory(live)
 	if err := p.in.mapped.unchanged(); err != nil {
 		return nil, err
