@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -212,7 +211,7 @@ func debugRuns(f *objfile.File) (runs []span, size uint64) {
 		if s.Type == objfile.SHT_RELA || s.Type == objfile.SHT_REL {
 			of = &f.Sections[s.Info]
 		}
-		if of.Flags&objfile.SHF_ALLOC == 0 && strings.HasPrefix(of.Name, ".debug_") {
+		if of.IsDebug() {
 			runs = append(runs, span{s.Offset, s.Offset + s.Size})
 		}
 	}

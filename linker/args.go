@@ -675,3 +675,6 @@ func (p *argParser) splitComposites(args []string) {
 		in.NArgs = first[p.inputEnds[i]] - in.Arg
 	}
 }
+
+// stripsDebug reports whether the output will have no debug information.
+func (cl *CommandLine) stripsDebug() bool { return cl.StripAll || cl.StripDebug }

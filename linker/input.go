@@ -124,9 +124,7 @@ func readInputs(cl *CommandLine, dirs func() []string, ahead *ahead) (*inputs, e
 	}
 	in.start = start
 	for _, f := range in.start {
-		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-			in.wanted[f.SymbolName(i)] = true
-		}
+		in.want(f)
 	}
 	for k := range cl.Inputs {
 		file := inputFile{input: &cl.Inputs[k]}
@@ -178,31 +176,24 @@ func (in *inputs) open(file *inputFile, opened *openedFile) (err error) {
 	case file.input.JustSymbols:
 		file.reason = "only its symbols are used"
 		return in.pinNames(path, b)
-	case objfile.IsArchive(b):
-		if opened.bad != nil {
-			return opened.bad
-		}
-		file.archive = opened.archive
-		return in.readMembers(file, b)
-	case objfile.IsBitcode(b):
-		file.reason, in.pinAll = "bitcode", true
 	case objfile.FileType(b) == objfile.ET_REL && file.input.StartLib:
 		// Between --start-lib and --end-lib an object is extracted as if it
 		// were an archive's member.
 		a := &objfile.Archive{Name: path, Members: []objfile.Member{{Name: filepath.Base(path), Data: b}}}
 		file.archive = a
 		return in.readMembers(file, b)
+	case opened.bad != nil:
+		return opened.bad
+	case opened.archive != nil:
+		file.archive = opened.archive
+		return in.readMembers(file, b)
+	case objfile.IsBitcode(b):
+		file.reason, in.pinAll = "bitcode", true
 	case objfile.FileType(b) == objfile.ET_REL:
-		if opened.bad != nil {
-			return opened.bad
-		}
 		file.object = opened.elf
 		in.noteBytecode(file.object)
 		in.ahead.add(filepath.Base(path), file.object, resolve(in.cl.Dir, path), b)
 	case objfile.FileType(b) == objfile.ET_DYN:
-		if opened.bad != nil {
-			return opened.bad
-		}
 		in.readShared(file, opened.elf)
 	case objfile.IsELF(b):
 		file.reason = "an ELF file of another kind"
@@ -227,19 +218,22 @@ func (in *inputs) pinNames(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
+	in.want(f)
+	return nil
+}
+
+// want takes the names that a file defines or refers to as wanted.
+func (in *inputs) want(f *objfile.File) {
 	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 		in.wanted[f.SymbolName(i)] = true
 	}
-	return nil
 }
 
 func (in *inputs) readShared(file *inputFile, f *objfile.File) {
 	file.shared = f
-	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-		// Names that it defines are wanted as well: the program's definition
-		// of such a name takes the library's place at run time.
-		in.wanted[f.SymbolName(i)] = true
-	}
+	// Names that it defines are wanted as well: the program's definition of such
+	// a name takes the library's place at run time.
+	in.want(f)
 }
 
 // readScript reads a linker script given as an input, as libc.so and
@@ -303,14 +297,13 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 	if opened.bad != nil {
 		return opened.bad
 	}
-	b, err := opened.image, error(nil)
 	nested := inputFile{input: &Input{Path: path, Group: file.input.Group}}
 	switch {
-	case objfile.FileType(b) == objfile.ET_DYN:
+	case objfile.FileType(opened.image) == objfile.ET_DYN:
 		in.readShared(&nested, opened.elf)
-	case objfile.IsArchive(b):
+	case opened.archive != nil:
 		nested.archive = opened.archive
-		if err = in.readMembers(&nested, b); err != nil {
+		if err := in.readMembers(&nested, opened.image); err != nil {
 			return err
 		}
 		for _, m := range nested.archive.Members {
@@ -320,13 +313,13 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 				}
 			}
 		}
-	case objfile.FileType(b) == objfile.ET_REL:
-		err = in.pinNames(path, b)
+	case opened.elf != nil:
+		in.want(opened.elf)
 	default:
 		in.unknown = true
 	}
 	file.nested = append(file.nested, nested)
-	return err
+	return nil
 }
 
 // stripComments removes the comments of a linker script.

@@ -288,7 +288,7 @@ func (p *preparation) options() (merge.Options, error) {
 	cl := p.cl
 	opt := merge.Options{
 		Shared: cl.Shared, Wanted: p.in.wanted, Pinned: map[string]bool{}, PinAll: p.in.pinAll || cl.Plugin,
-		Phase: p.phase, Strip: cl.StripAll || cl.StripDebug,
+		Phase: p.phase, Strip: cl.stripsDebug(),
 		KeepAll: !cl.GCSections, NoThunks: !p.cfg.Thunks, Keep: keepNames(p.cfg.Keep),
 		Poison: os.Getenv(testPoison) != "",
 	}
@@ -316,7 +316,7 @@ func (p *preparation) options() (merge.Options, error) {
 		// A library that is not to be seen could want any name, but not one
 		// that only rustc can make.
 		opt.Exports = func(name string) bool {
-			return inner != nil && inner(name) || !isRustName(name)
+			return inner != nil && inner(name) || !merge.IsRustName(name)
 		}
 	}
 	for _, n := range startNames {
@@ -365,16 +365,6 @@ func addsLibraries(cl *CommandLine) bool {
 		}
 	}
 	return !hasOption(cl, "-nodefaultlibs") && !hasOption(cl, "-nostdlib")
-}
-
-// isRustName recognises mangled Rust names, legacy and v0. The legacy ones are
-// C++'s form with a hash for the last part.
-func isRustName(name string) bool {
-	if strings.HasPrefix(name, "_R") {
-		return true
-	}
-	k := strings.LastIndex(name, "17h")
-	return strings.HasPrefix(name, "_ZN") && k > 0 && len(name) >= k+20 && name[k+19] == 'E' && strings.Trim(name[k+3:k+19], "0123456789abcdef") == ""
 }
 
 // keepNames matches mangled names against the globs of the config, which

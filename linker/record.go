@@ -226,7 +226,7 @@ func (p *preparation) outputSize(l *merge.Link, sums *report.Sums, marks int) (s
 	if !p.cl.StripAll { // what folds leaves its names to its leader
 		size += sums.NameBytes + (symbol+nul)*sums.Symbols + (symbol+mark)*uint64(marks)
 	}
-	if p.cl.StripAll || p.cl.StripDebug {
+	if p.cl.stripsDebug() {
 		return size
 	}
 	for _, o := range l.Objects {

@@ -179,7 +179,7 @@ type writer struct {
 // ones, or where files are to be archives, nothing is written ahead.
 func (p *preparation) newWriter(dir string) *writer {
 	w := &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
-	if !w.byName && !p.cfg.Trims() && !p.cl.StripAll && !p.cl.StripDebug && runtime.GOMAXPROCS(0) > 1 {
+	if !w.byName && !p.cfg.Trims() && !p.cl.stripsDebug() && runtime.GOMAXPROCS(0) > 1 {
 		w.ahead = newAhead(w)
 	}
 	return w

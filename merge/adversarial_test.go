@@ -483,8 +483,8 @@ func TestNamesOfRust(t *testing.T) {
 		"_ZN2ns17hash_range_unrollEv":      false,
 		"main":                             false,
 	} {
-		if got := isRustName(name); got != want {
-			t.Errorf("isRustName(%q) = %v", name, got)
+		if got := IsRustName(name); got != want {
+			t.Errorf("IsRustName(%q) = %v", name, got)
 		}
 	}
 }

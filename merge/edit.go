@@ -333,7 +333,7 @@ func (e *editor) unread() {
 		if s.Flags&objfile.SHF_ALLOC != 0 {
 			continue
 		}
-		if e.l.opt.Strip && strings.HasPrefix(s.Name, ".debug_") ||
+		if e.l.opt.Strip && s.IsDebug() ||
 			!e.l.opt.PinAll && s.Flags&objfile.SHF_EXCLUDE != 0 && (s.Name == ".llvmbc" || s.Name == ".llvmcmd") {
 			if _, grouped := e.o.groups[uint32(i)]; !grouped {
 				e.edit.Exclude(uint32(i))
@@ -441,7 +441,7 @@ func (e *editor) forget() error {
 	}
 	var gone uint32
 	for i := range f.Sections {
-		if s := &f.Sections[i]; s.Flags&objfile.SHF_ALLOC != 0 || s.Rel == 0 || s.MultiRel || !strings.HasPrefix(s.Name, ".debug_") {
+		if s := &f.Sections[i]; !s.IsDebug() || s.Rel == 0 || s.MultiRel {
 			continue
 		}
 		rs := f.Relocs(uint32(i))

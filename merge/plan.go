@@ -325,7 +325,7 @@ func (p *Plan) takeLocalNames() {
 				continue
 			}
 			name := o.File.NameOf(&s)
-			if !isRustName(name) || taken[name] {
+			if !IsRustName(name) || taken[name] {
 				continue
 			}
 			if _, global := l.names.lookUp(name); global {
@@ -338,9 +338,9 @@ func (p *Plan) takeLocalNames() {
 	}
 }
 
-// isRustName recognises mangled Rust names, legacy and v0. The legacy ones are
+// IsRustName recognises mangled Rust names, legacy and v0. The legacy ones are
 // C++'s form with a hash for the last part.
-func isRustName(name string) bool {
+func IsRustName(name string) bool {
 	if strings.HasPrefix(name, "_R") {
 		return true
 	}

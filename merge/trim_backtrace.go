@@ -78,7 +78,7 @@ func (o *Object) isSymbolizer(i uint32) (thumb, ok bool) {
 			continue
 		}
 		name := o.File.NameOf(&sym)
-		if !strings.Contains(name, "with_global") || !isRustName(name) || sym.Value > 1 ||
+		if !strings.Contains(name, "with_global") || !IsRustName(name) || sym.Value > 1 ||
 			!symbolizerPath.MatchString(demangle.Filter(name, demangle.NoTemplateParams, demangle.NoParams)) {
 			return false, false
 		}
@@ -189,7 +189,7 @@ func definedBy(name, crate string) bool {
 		name, _, _ = strings.Cut(name, ".") // what LLVM puts behind it
 	}
 	k := -1
-	if crate != "" && isRustName(name) {
+	if crate != "" && IsRustName(name) {
 		k = strings.Index(name, crate)
 	}
 	return k >= 0 && k+len(crate) < len(name)

@@ -180,7 +180,7 @@ func (x *trimmer) jumpTables(bodies map[SecID]*body) []distantEntry {
 			for i := range o.File.Sections {
 				s := &o.File.Sections[i]
 				code := s.Flags&objfile.SHF_EXECINSTR != 0
-				if s.Rel == 0 || code != (pass == 0) || isEhFrame(s) || strings.HasPrefix(s.Name, ".debug_") && s.Flags&objfile.SHF_ALLOC == 0 {
+				if s.Rel == 0 || code != (pass == 0) || isEhFrame(s) || s.IsDebug() {
 					continue
 				}
 				id := o.Base + SecID(i)

@@ -190,15 +190,9 @@ func dying(inst *x86asm.Inst) bool {
 	default:
 		return false
 	}
-	for _, prefix := range inst.Prefix {
-		switch prefix &^ 0xff00 {
-		case x86asm.PrefixFS, x86asm.PrefixGS, x86asm.PrefixLOCK:
-			return false
-		case x86asm.PrefixREP, x86asm.PrefixREPN:
-			if !vectorMove(inst.Op) {
-				return false
-			}
-		}
+	if hasPrefix(inst, x86asm.PrefixFS, x86asm.PrefixGS, x86asm.PrefixLOCK) ||
+		hasPrefix(inst, x86asm.PrefixREP, x86asm.PrefixREPN) && !vectorMove(inst.Op) {
+		return false
 	}
 	for i, arg := range inst.Args {
 		switch a := arg.(type) {

@@ -1,6 +1,8 @@
 package merge
 
 import (
+	"slices"
+
 	"golang.org/x/arch/x86/x86asm"
 
 	"leanlink/objfile"
@@ -174,11 +176,8 @@ func onlyRegisters(inst *x86asm.Inst) bool {
 	default:
 		return false
 	}
-	for _, prefix := range inst.Prefix {
-		switch prefix &^ 0xff00 {
-		case x86asm.PrefixFS, x86asm.PrefixGS, x86asm.PrefixLOCK:
-			return false
-		}
+	if hasPrefix(inst, x86asm.PrefixFS, x86asm.PrefixGS, x86asm.PrefixLOCK) {
+		return false
 	}
 	for i, arg := range inst.Args {
 		switch a := arg.(type) {
@@ -196,6 +195,11 @@ func onlyRegisters(inst *x86asm.Inst) bool {
 		}
 	}
 	return true
+}
+
+// hasPrefix reports whether an instruction has one of some prefixes.
+func hasPrefix(inst *x86asm.Inst, any ...x86asm.Prefix) bool {
+	return slices.ContainsFunc(inst.Prefix[:], func(p x86asm.Prefix) bool { return slices.Contains(any, p&^0xff00) })
 }
 
 func vector(r x86asm.Reg) bool { return r >= x86asm.X0 && r <= x86asm.X15 }

@@ -56,7 +56,7 @@ func panicPath(name string) string {
 		return ""
 	}
 	path := name
-	if isRustName(name) {
+	if IsRustName(name) {
 		path = demangle.Filter(name, demangle.NoTemplateParams, demangle.NoParams)
 		if k := strings.LastIndex(path, "::h"); k >= 0 && len(path)-k == 19 {
 			path = path[:k]

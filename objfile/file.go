@@ -2,6 +2,7 @@ package objfile
 
 import (
 	"bytes"
+	"strings"
 	"unsafe"
 )
 
@@ -107,6 +108,12 @@ type Section struct {
 	// then the first, and the section is not understood.
 	Rel      uint32
 	MultiRel bool
+}
+
+// IsDebug reports whether a section is debug information (DWARF): that is not
+// loaded.
+func (s *Section) IsDebug() bool {
+	return s.Flags&SHF_ALLOC == 0 && strings.HasPrefix(s.Name, ".debug_")
 }
 
 // Is64 reports the ELF class.
