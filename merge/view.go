@@ -229,8 +229,12 @@ func (p *Plan) Shape(id SecID) uint32 {
 }
 
 // HasPieces reports whether a section is one of strings or constants of which
-// the linker keeps one copy of each that is used: see PieceBytes.
-func (l *Link) HasPieces(id SecID) bool { return l.is(id, hasPieces) }
+// the linker keeps one copy of each that is used: see PieceBytes. It can be
+// asked after Forget.
+func (l *Link) HasPieces(id SecID) bool {
+	o, i := l.Of(id)
+	return l.hasPieces(o, &o.File.Sections[i])
+}
 
 // PieceBytes is the number of bytes of the strings and constants that what is
 // left refers to, each counted once.
