@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -197,18 +198,13 @@ var hashComment = regexp.MustCompile(`(?m)(^|\s)#.*$`)
 
 // class tells section names apart by the patterns that they match.
 func (s *script) class() func(name string) string {
-	var cache sync.Map // by name; several threads ask
-	patterns := globs(s.patterns)
+	var mu sync.RWMutex // several threads ask
+	classes := map[string]string{}
+	set := newGlobSet(s.patterns)
 	return func(name string) string {
-		if c, ok := cache.Load(name); ok {
-			return c.(string)
-		}
-		var b strings.Builder
-		for i := range patterns {
-			if s.patterns[i] != "*" && patterns[i].match(name) {
-				fmt.Fprintf(&b, "%d ", i)
-			}
-		}
+		var space [8]int32
+		matches := set.matches(space[:0], name)
+		slices.Sort(matches)
 		// What no pattern tells apart is told apart by its first component.
 		first := name
 		if len(name) > 1 {
@@ -216,46 +212,35 @@ func (s *script) class() func(name string) string {
 				first = name[:k+1]
 			}
 		}
-		c := first + " " + b.String()
-		cache.Store(name, c)
+		var text [128]byte
+		class := append(append(text[:0], first...), ' ')
+		for _, i := range matches {
+			if s.patterns[i] != "*" {
+				class = append(strconv.AppendInt(class, int64(i), 10), ' ')
+			}
+		}
+		mu.RLock()
+		c, ok := classes[string(class)]
+		mu.RUnlock()
+		if !ok {
+			c = string(class)
+			mu.Lock()
+			classes[c] = c
+			mu.Unlock()
+		}
 		return c
 	}
 }
 
 // discards matches what the scripts throw away, and give no other place.
 func (s *script) discards() func(name string) bool {
-	patterns := globs(s.patterns)
-	return remembered(func(name string) bool {
-		gone := false
-		for i := range patterns {
-			if !patterns[i].match(name) {
-				continue
-			}
-			if !s.discard[i] {
-				return false
-			}
-			gone = true
-		}
-		return gone
-	})
+	set := newGlobSet(s.patterns)
+	return func(name string) bool {
+		var space [8]int32
+		matches := set.matches(space[:0], name)
+		return len(matches) > 0 && !slices.ContainsFunc(matches, func(i int32) bool { return !s.discard[int(i)] })
+	}
 }
 
 // keeps matches what the scripts keep whatever refers to it.
-func (s *script) keeps() func(name string) bool {
-	m := newMatcher(s.keep)
-	return remembered(m.match)
-}
-
-// remembered asks a question that costs something once for each name, though
-// several threads may ask it.
-func remembered(f func(name string) bool) func(name string) bool {
-	var answers sync.Map
-	return func(name string) bool {
-		if yes, ok := answers.Load(name); ok {
-			return yes.(bool)
-		}
-		yes := f(name)
-		answers.Store(name, yes)
-		return yes
-	}
-}
+func (s *script) keeps() func(name string) bool { return newGlobSet(s.keep).match }
