@@ -3,7 +3,6 @@ package linker
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +25,18 @@ type script struct {
 	unread string
 }
 
-// identifier is a symbol's name in a script.
-var identifier = regexp.MustCompile(`^[A-Za-z_.$][A-Za-z0-9_.$]*$`)
+// isIdentifier reports whether a word can be a symbol's name in a script.
+func isIdentifier(w string) bool {
+	for i := range len(w) {
+		switch c := w[i]; {
+		case c == '_', c == '.', c == '$', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		case '0' <= c && c <= '9' && i > 0:
+		default:
+			return false
+		}
+	}
+	return w != ""
+}
 
 // readScripts reads the scripts of a command line and what they include.
 // The error is that of a script that can't be found: then nothing is known
@@ -138,7 +147,7 @@ func (r *scriptReader) word(w string, opens bool) {
 			r.keep = append(r.keep, w)
 		}
 	}
-	if identifier.MatchString(w) {
+	if isIdentifier(w) {
 		r.names[w] = true
 		if r.in("EXTERN") || r.in("ENTRY") {
 			r.roots = append(r.roots, w)
@@ -165,7 +174,7 @@ func (r *scriptReader) inSections() bool {
 // file notes a file pattern.
 func (r *scriptReader) file(w string) {
 	switch {
-	case !r.in("EXCLUDE_FILE") && identifier.MatchString(w):
+	case !r.in("EXCLUDE_FILE") && isIdentifier(w):
 		r.unread = "a linker script names a file" // GNU ld makes it an input
 	case strings.HasPrefix(w, `"`), r.before != "" && strings.HasPrefix(r.before, `"`) && strings.HasPrefix(w, ":"):
 		r.unread = "a linker script has a file's name in quotes"
@@ -191,10 +200,28 @@ var scriptCalls = func() map[string]bool {
 	return m
 }()
 
-// stripHashes removes lld's other kind of comments, from # to the line's end.
-func stripHashes(s string) string { return hashComment.ReplaceAllString(s, "$1") }
-
-var hashComment = regexp.MustCompile(`(?m)(^|\s)#.*$`)
+// stripHashes removes lld's other kind of comments, from # at the beginning of
+// a word to the line's end.
+func stripHashes(s string) string {
+	kept := make([]byte, 0, len(s))
+	for len(s) > 0 {
+		k := strings.IndexByte(s, '#')
+		if k < 0 {
+			break
+		}
+		kept = append(kept, s[:k]...)
+		s = s[k:]
+		if n := len(kept); n > 0 && strings.IndexByte(" \t\n\f\r", kept[n-1]) < 0 {
+			kept, s = append(kept, '#'), s[1:]
+			continue
+		}
+		if k = strings.IndexByte(s, '\n'); k < 0 {
+			k = len(s)
+		}
+		s = s[k:]
+	}
+	return string(append(kept, s...))
+}
 
 // class tells section names apart by the patterns that they match.
 func (s *script) class() func(name string) string {

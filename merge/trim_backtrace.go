@@ -3,6 +3,7 @@ package merge
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/ianlancetaylor/demangle"
 
@@ -19,7 +20,13 @@ import (
 // nightly.
 const symbolizer = "std::backtrace_rs::symbolize::gimli::Cache::with_global"
 
-var symbolizerPath = regexp.MustCompile(`^<?std::backtrace_rs::symbolize::gimli::Cache>?::with_global(::<[^>]*>)?(::h[0-9a-f]{16})?$`)
+// pattern is a regular expression that is made ready when it is first used:
+// most links trim nothing.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
+var symbolizerPath = pattern(`^<?std::backtrace_rs::symbolize::gimli::Cache>?::with_global(::<[^>]*>)?(::h[0-9a-f]{16})?$`)
 
 // Return is a body for a function that returns at once, and its alignment.
 func Return(machine uint16, thumb bool) (code []byte, align uint64) {
@@ -79,7 +86,7 @@ func (o *Object) isSymbolizer(i uint32) (thumb, ok bool) {
 		}
 		name := o.File.NameOf(&sym)
 		if !strings.Contains(name, "with_global") || !IsRustName(name) || sym.Value > 1 ||
-			!symbolizerPath.MatchString(demangle.Filter(name, demangle.NoTemplateParams, demangle.NoParams)) {
+			!symbolizerPath().MatchString(demangle.Filter(name, demangle.NoTemplateParams, demangle.NoParams)) {
 			return false, false
 		}
 		ok, thumb = true, thumb || sym.Value == 1
@@ -131,8 +138,8 @@ func (x *trimmer) demangler() {
 // its demangler, and demanglerCrate in those of a demangler: its crate, with
 // the number that tells it from others of that name.
 var (
-	stdBacktraces  = regexp.MustCompile(`^_R[A-Za-z0-9_]*Cs[0-9A-Za-z]+_3std12backtrace_rs9symbolize`)
-	demanglerCrate = regexp.MustCompile(`^_RNv(?:Nt|Ms?[0-9a-zA-Z]*_)*(Cs[0-9A-Za-z]+_14rustc_demangle)`)
+	stdBacktraces  = pattern(`^_R[A-Za-z0-9_]*Cs[0-9A-Za-z]+_3std12backtrace_rs9symbolize`)
+	demanglerCrate = pattern(`^_RNv(?:Nt|Ms?[0-9a-zA-Z]*_)*(Cs[0-9A-Za-z]+_14rustc_demangle)`)
 )
 
 // stdDemangler is how names have the crate of the standard library's own copy
@@ -145,7 +152,7 @@ func (l *Link) stdDemangler() string {
 			continue
 		}
 		for i := range o.File.Sections {
-			if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR == 0 || s.Rel == 0 || s.MultiRel || !o.isNamed(uint32(i), stdBacktraces) {
+			if s := &o.File.Sections[i]; s.Flags&objfile.SHF_EXECINSTR == 0 || s.Rel == 0 || s.MultiRel || !o.isNamed(uint32(i), stdBacktraces()) {
 				continue
 			}
 			rs := o.File.Relocs(uint32(i))
@@ -156,7 +163,7 @@ func (l *Link) stdDemangler() string {
 				}
 				to, sec := l.Of(t.sec)
 				for _, k := range to.Symbols(sec) {
-					m := demanglerCrate.FindStringSubmatch(to.File.SymbolName(k))
+					m := demanglerCrate().FindStringSubmatch(to.File.SymbolName(k))
 					switch {
 					case m == nil:
 					case crate != "" && crate != m[1]:

@@ -2,9 +2,9 @@ package merge
 
 import (
 	_ "embed"
-	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/ianlancetaylor/demangle"
 
@@ -22,8 +22,9 @@ type panicEntry struct {
 	generic      bool
 }
 
-// panicEntries are the functions that a panic begins with, by path.
-var panicEntries = parsePanics(panicList)
+// panicEntries are the functions that a panic begins with, by path. Most links
+// never ask.
+var panicEntries = sync.OnceValue(func() map[string]panicEntry { return parsePanics(panicList) })
 
 func parsePanics(text string) map[string]panicEntry {
 	minor := func(s string) int {
@@ -62,17 +63,17 @@ func panicPath(name string) string {
 			path = path[:k]
 		}
 		path = strings.TrimSuffix(strings.TrimPrefix(path, "__rustc::"), "::<>")
-		path = vecPath.ReplaceAllString(path, "alloc::vec::Vec::")
+		path = vecPath().ReplaceAllString(path, "alloc::vec::Vec::")
 		path = strings.Replace(path, "core::slice::<impl [T]>::", "core::slice::", 1)
 	}
-	if _, ok := panicEntries[path]; !ok || path == name && !strings.Contains(name, "rust_") {
+	if _, ok := panicEntries()[path]; !ok || path == name && !strings.Contains(name, "rust_") {
 		return ""
 	}
 	return path
 }
 
 // vecPath is how the manglings write the type Vec in a path.
-var vecPath = regexp.MustCompile(`^(<alloc::vec::Vec<[^>]*>>|alloc::vec::Vec<T,A>|alloc::vec::Vec\$LT\$T\$C\$A\$GT\$)::`)
+var vecPath = pattern(`^(<alloc::vec::Vec<[^>]*>>|alloc::vec::Vec<T,A>|alloc::vec::Vec\$LT\$T\$C\$A\$GT\$)::`)
 
 // unwinder names an object by which panics unwind, "" if none does: the
 // runtime that unwinds is the only Rust code that raises an exception.
@@ -146,7 +147,7 @@ func (x *trimmer) traps() error {
 		}
 	}
 	var missing []string
-	for path, e := range panicEntries {
+	for path, e := range panicEntries() {
 		crate, _, ok := strings.Cut(path, "::")
 		if !ok {
 			crate = "std"

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A trim cuts something out of an object before anything is folded. The rest of the check is about the trimmed object;
@@ -177,14 +178,14 @@ func (v *checker) unlikeCut(was, is *section, kind CutKind, cut func(uint32) Cut
 	switch kind {
 	case CutTrap:
 		if strings.Contains(was.obj.name, "/librustc_demangle-") && strings.Contains(was.obj.name, "/rustlib/") {
-			return v.unlikeBody(was, is, trapBodies, demanglerName, "trap") // the standard library's own
+			return v.unlikeBody(was, is, trapBodies, demanglerName(), "trap") // the standard library's own
 		}
-		if own := v.ownDemangler(); own != nil && !slices.ContainsFunc(was.syms, func(k uint32) bool { return panicName.MatchString(was.obj.symbols[k].name) }) {
+		if own := v.ownDemangler(); own != nil && !slices.ContainsFunc(was.syms, func(k uint32) bool { return panicName().MatchString(was.obj.symbols[k].name) }) {
 			return v.unlikeBody(was, is, trapBodies, own, "trap")
 		}
-		return v.unlikeBody(was, is, trapBodies, panicName, "trap")
+		return v.unlikeBody(was, is, trapBodies, panicName(), "trap")
 	case CutReturn:
-		return v.unlikeBody(was, is, returnBodies, symbolizerName, "return")
+		return v.unlikeBody(was, is, returnBodies, symbolizerName(), "return")
 	case CutFrames:
 		if was.name != ".eh_frame" || len(is.data) > 0 || len(is.relocs) > 0 {
 			return fmt.Sprintf("should be an empty frame table, but has %d bytes", len(is.data))
@@ -269,7 +270,7 @@ func strangers(o *object) map[uint32]string {
 	panics := make([]bool, len(o.symbols)) // by symbol: it is a panic entry point
 	inside := map[uint32]bool{}            // sections with one
 	for i := range o.symbols {
-		if y := &o.symbols[i]; panicName.MatchString(y.name) {
+		if y := &o.symbols[i]; panicName().MatchString(y.name) {
 			panics[i] = true
 			inside[y.shndx] = inside[y.shndx] || y.defined()
 		}
@@ -292,9 +293,14 @@ func strangers(o *object) map[uint32]string {
 	return found
 }
 
+// pattern is a regular expression that is made ready when it is first used: few links are checked, fewer trimmed.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
 // demanglerName is in the names of what the crate rustc_demangle defines: one that ends with it is of an instance, which
 // other crates may share.
-var demanglerName = regexp.MustCompile(`14rustc_demangle\w`)
+var demanglerName = pattern(`14rustc_demangle\w`)
 
 // ownDemangler is what the names of the standard library's copy of rustc_demangle have in common where its object holds
 // other crates, too: the crate with its number, somewhere before the end, where it would only say who made an instance.
@@ -307,7 +313,7 @@ func (v *checker) ownDemangler() *regexp.Regexp {
 	found := map[string]bool{}
 	for _, o := range v.objects {
 		for _, s := range o.sections {
-			if !s.code() || !slices.ContainsFunc(s.syms, func(k uint32) bool { return symbolizeName.MatchString(o.symbols[k].name) }) {
+			if !s.code() || !slices.ContainsFunc(s.syms, func(k uint32) bool { return symbolizeName().MatchString(o.symbols[k].name) }) {
 				continue
 			}
 			was := v.originals[s] // what refers to it may be cut, too
@@ -320,7 +326,7 @@ func (v *checker) ownDemangler() *regexp.Regexp {
 					continue
 				}
 				for _, k := range t.sec.syms {
-					if m := demanglerItem.FindStringSubmatch(t.sec.obj.symbols[k].name); m != nil {
+					if m := demanglerItem().FindStringSubmatch(t.sec.obj.symbols[k].name); m != nil {
 						found[m[1]] = true
 					}
 				}
@@ -336,12 +342,12 @@ func (v *checker) ownDemangler() *regexp.Regexp {
 }
 
 var (
-	symbolizeName = regexp.MustCompile(`^_R\w*C(s\w+_)?3std12backtrace_rs9symbolize`)
-	demanglerItem = regexp.MustCompile(`^_RNv\w*?(Cs[0-9A-Za-z]+_14rustc_demangle)`)
+	symbolizeName = pattern(`^_R\w*C(s\w+_)?3std12backtrace_rs9symbolize`)
+	demanglerItem = pattern(`^_RNv\w*?(Cs[0-9A-Za-z]+_14rustc_demangle)`)
 )
 
 // symbolizerName is what the manglings have in common of the function that resolves a backtrace's addresses.
-var symbolizerName = regexp.MustCompile(`backtrace_rs9symbolize5gimli5Cache\S*11with_global|backtrace_rs9symbolize5gimli\S*5Cache11with_global`)
+var symbolizerName = pattern(`backtrace_rs9symbolize5gimli5Cache\S*11with_global|backtrace_rs9symbolize5gimli\S*5Cache11with_global`)
 
 // returnBodies are the bodies that return, by machine.
 var returnBodies = map[elf.Machine][]string{
@@ -352,7 +358,7 @@ var returnBodies = map[elf.Machine][]string{
 }
 
 // panicName is what the names of panic entry points have in common.
-var panicName = regexp.MustCompile(`panic|_fail|rust_oom|handle_alloc_error|handle_error|capacity_overflow|rust_begin_unwind|alloc_error_handler|rust_(foreign_exception|drop_panic|start_panic)|resume_unwind|assert_failed`)
+var panicName = pattern(`panic|_fail|rust_oom|handle_alloc_error|handle_error|capacity_overflow|rust_begin_unwind|alloc_error_handler|rust_(foreign_exception|drop_panic|start_panic)|resume_unwind|assert_failed`)
 
 // trapBodies are the bodies that trap, by machine.
 var trapBodies = map[elf.Machine][]string{

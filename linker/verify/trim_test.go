@@ -143,7 +143,7 @@ func TestDemanglerNames(t *testing.T) {
 		"_RNvXs1i_NtCsgEmfK2I1SDS_4core3fmtReNtB6_7Display3fmtCsgY6Mt91CT9J_14rustc_demangle.llvm.123":   false,
 		"_ZN44_$LT$$RF$T$u20$as$u20$core..fmt..Display$GT$3fmt17h0123456789abcdefE":                      false,
 	} {
-		if got := demanglerName.MatchString(name); got != want {
+		if got := demanglerName().MatchString(name); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -5,14 +5,13 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
-	"regexp"
 )
 
 // Panics without messages: core's function that all of them go through puts an empty text into what it hands on; those
 // before it only hand their Location on; and callers load nothing for those any more, nor for traps.
 
 // panicFmtName is what the manglings have in common of the function that panics with a message go through.
-var panicFmtName = regexp.MustCompile(`^(_R\S*4core9panicking9panic_fmt|_ZN4core9panicking9panic_fmt17h[0-9a-f]{16}E)$`)
+var panicFmtName = pattern(`^(_R\S*4core9panicking9panic_fmt|_ZN4core9panicking9panic_fmt17h[0-9a-f]{16}E)$`)
 
 // The code of that function as rustc makes it, around what the trim changes, up to the last call; and what it
 // changes. It stores rdi and rsi, the message, at −16 and −8 of the frame and rdx, the Location, at −32; the message's
@@ -35,7 +34,7 @@ func (v *checker) unlikeMessage(was, is *section) string {
 		return "should differ in a few bytes only"
 	}
 	for _, k := range was.syms {
-		if y := &was.obj.symbols[k]; y.kind() == elf.STT_FUNC && (y.value != 0 || !panicFmtName.MatchString(y.name)) {
+		if y := &was.obj.symbols[k]; y.kind() == elf.STT_FUNC && (y.value != 0 || !panicFmtName().MatchString(y.name)) {
 			return "an empty message in " + y.name
 		}
 	}
@@ -124,7 +123,7 @@ func (v *checker) unlikeHandOn(was, is *section) string {
 	functions := 0
 	for _, k := range was.syms {
 		if y := &was.obj.symbols[k]; y.kind() == elf.STT_FUNC {
-			if functions++; y.value != 0 || !panicName.MatchString(y.name) {
+			if functions++; y.value != 0 || !panicName().MatchString(y.name) {
 				return "a panic in the place of " + y.name
 			}
 		}
