@@ -88,15 +88,22 @@ func (p *preparation) record(plan *merge.Plan) *report.Report {
 	return r
 }
 
+// fewTargets are so few that sorting is not worth a call.
+const fewTargets = 16
+
 // recorder gives a report the sections of a link.
 type recorder struct {
 	p    *preparation
 	plan *merge.Plan
 	// ids are the sections with a fate, by SectionIndex; index is the inverse,
 	// by SecID, report.None for the others.
-	ids     []merge.SecID
-	index   []report.SectionIndex
-	symbols []report.Symbol // of the section that was last asked for
+	ids    []merge.SecID
+	index  []report.SectionIndex
+	shapes []uint32 // as ids
+	// Of the section that was last asked for.
+	symbols []report.Symbol
+	last    report.SectionIndex
+	table   merge.SecID // its landing-pad table
 }
 
 func newRecorder(p *preparation, plan *merge.Plan) *recorder {
@@ -114,6 +121,7 @@ func newRecorder(p *preparation, plan *merge.Plan) *recorder {
 			d.ids = append(d.ids, merge.SecID(id))
 		}
 	}
+	d.shapes = plan.Shapes(d.ids)
 	return d
 }
 
@@ -143,13 +151,16 @@ func (d *recorder) section(k report.SectionIndex, s *report.Section) {
 	h := &o.File.Sections[i]
 	*s = report.Section{
 		Input: report.InputIndex(l.ObjectIndex(id)), Index: i, Name: h.Name, Size: h.Size, Align: h.Align,
-		Kind: sectionKind(h), Into: report.None, FDE: o.FrameBytes(i), Class: uint32(plan.Class[id] + 1), Shape: plan.Shape(id),
+		Kind: sectionKind(h), Into: report.None, FDE: o.FrameBytes(i), Class: uint32(plan.Class[id] + 1), Shape: d.shapes[k],
 	}
 	if s.Kind == report.KindUnwind {
 		s.Size = o.CommonFrameBytes(i)
 	}
-	if t := l.ExceptionTable(id); t != merge.NoSec {
-		s.LSDA = l.Section(t).Size
+	d.last, d.table = k, merge.NoSec
+	if s.FDE > 0 {
+		if d.table = l.ExceptionTable(id); d.table != merge.NoSec {
+			s.LSDA = l.Section(d.table).Size
+		}
 	}
 	s.Symbols = d.symbolsOf(o, i)
 	switch plan.Fate[id] {
@@ -181,7 +192,7 @@ func (d *recorder) symbolsOf(o *merge.Object, i uint32) []report.Symbol {
 	list := d.symbols[:0]
 	for _, k := range o.Symbols(i) {
 		sym := o.File.Symbol(k)
-		if name := o.File.NameOf(&sym); name != "" && sym.Type != objfile.STT_FILE && name[0] != '$' && !strings.HasPrefix(name, ".L") {
+		if name := o.File.NameWithin(&sym, o.File.Sections[i].Name); name != "" && sym.Type != objfile.STT_FILE && name[0] != '$' && !strings.HasPrefix(name, ".L") {
 			list = append(list, report.Symbol{Name: name, Offset: sym.Value, Size: sym.Size})
 		}
 	}
@@ -199,11 +210,35 @@ func (d *recorder) targets(k report.SectionIndex, to []report.SectionIndex) []re
 		return to
 	}
 	from := len(to)
-	d.plan.Link.Targets(id, func(t merge.SecID) {
-		if x := d.index[t]; x != report.None && d.plan.Fate[t] != merge.FateDropped {
-			to = append(to, x)
+	add := func(t merge.SecID) {
+		x := d.index[t]
+		if x == report.None || d.plan.Fate[t] == merge.FateDropped {
+			return
 		}
-	})
+		at := len(to)
+		if at-from < fewTargets { // as most have: they are sorted as they come
+			for at > from && to[at-1] > x {
+				at--
+			}
+		}
+		if at > from && to[at-1] == x {
+			return
+		}
+		to = append(to, x)
+		copy(to[at+1:], to[at:])
+		to[at] = x
+	}
+	d.plan.Link.References(id, add)
+	table := d.table
+	if d.last != k {
+		table = d.plan.Link.ExceptionTable(id)
+	}
+	if table != merge.NoSec {
+		add(table)
+	}
+	if len(to)-from < fewTargets {
+		return to
+	}
 	slices.Sort(to[from:])
 	return to[:from+len(slices.Compact(to[from:]))]
 }
@@ -244,6 +279,8 @@ func sectionKind(s *objfile.Section) report.Kind {
 	switch {
 	case s.Flags&(objfile.SHF_EXECINSTR|objfile.SHF_TLS) == objfile.SHF_EXECINSTR && strings.HasPrefix(s.Name, ".text"): // most are
 		return report.KindCode
+	case s.Type == objfile.SHT_PROGBITS && s.Flags&(objfile.SHF_EXECINSTR|objfile.SHF_TLS|objfile.SHF_WRITE) == 0 && strings.HasPrefix(s.Name, ".rodata"): // of the others most
+		return report.KindRodata
 	case s.Name == ".eh_frame" || strings.HasPrefix(s.Name, ".ARM.exidx"):
 		return report.KindUnwind
 	case strings.HasPrefix(s.Name, ".gcc_except_table") || strings.HasPrefix(s.Name, ".ARM.extab"):

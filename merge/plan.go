@@ -46,9 +46,6 @@ type Plan struct {
 	localAliases map[SecID][]localAlias
 	// reach is more than any jump from code to code spans, bytes; 0 unknown.
 	reach uint64
-	// shapes numbers contents, by hash; see Shape.
-	shapes map[uint64]uint32
-	masked []byte // of the section that Shape was last asked for
 	// names has *objectNames that no object uses at the moment.
 	names sync.Pool
 }

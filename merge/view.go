@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"math/bits"
 	"sync"
 
 	"github.com/zeebo/xxh3"
@@ -144,6 +145,14 @@ func (o *Object) Discarded(section uint32) bool { return o.dropped(section) }
 // Targets calls f for the section of every reference of a section, its
 // landing-pad table included, in no particular order and with repetitions.
 func (l *Link) Targets(id SecID, f func(SecID)) {
+	l.References(id, f)
+	if t := l.ExceptionTable(id); t != NoSec {
+		f(t)
+	}
+}
+
+// References is Targets without the landing-pad table.
+func (l *Link) References(id SecID, f func(SecID)) {
 	o, i := l.Of(id)
 	if isEhFrame(&o.File.Sections[i]) {
 		return
@@ -158,9 +167,6 @@ func (l *Link) Targets(id SecID, f func(SecID)) {
 				f(sec)
 			}
 		}
-	}
-	if t := l.ExceptionTable(id); t != NoSec {
-		f(t)
 	}
 }
 
@@ -194,38 +200,55 @@ func (p *Plan) Live() (n int) {
 // ObjectIndex is the place in Link.Objects of a section's object.
 func (l *Link) ObjectIndex(id SecID) int { return int(l.objOf[id]) }
 
-// Shape numbers the contents of live code with the relocated fields left
-// out: functions of one shape differ by a constant, a callee or a target at
-// most. 0 for all else.
-func (p *Plan) Shape(id SecID) uint32 {
+// Shapes numbers the contents of live code with the relocated fields left out:
+// functions of one shape differ by a constant, a callee or a target at most. The
+// result is indexed as ids, 0 for all else and for what folds, which has its
+// leader's shape.
+func (p *Plan) Shapes(ids []SecID) []uint32 {
 	l := p.Link
-	if f := p.Fate[id]; f == FateNone || f == FateDropped {
-		return 0
+	shapes := make([]uint32, len(ids))
+	// Most of the bytes are in functions of sizes that no other has: a few bits
+	// of the size and the number of relocations spare looking at them.
+	alike := make([]uint8, 1<<bits.Len(uint(4*len(ids))))
+	slot := func(f *objfile.File, s *objfile.Section) *uint8 {
+		h := s.Size*0x9e3779b97f4a7c15 + f.Sections[s.Rel].Size*0xc2b2ae3d27d4eb4f
+		return &alike[h>>32&uint64(len(alike)-1)]
 	}
-	o, i := l.Of(id)
-	s := &o.File.Sections[i]
-	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS {
-		return 0
-	}
-	b := append(p.masked[:0], o.File.Bytes(i)...)
-	p.masked = b
-	rs := o.File.Relocs(i)
-	for k := range rs.Len() {
-		r := rs.At(k)
-		if n := uint64(l.Arch.Reloc(r.Type).Size); r.Offset+n <= uint64(len(b)) {
-			clear(b[r.Offset : r.Offset+n])
+	for k, id := range ids {
+		if s := l.Section(id); p.Fate[id] != FateDropped && p.Fate[id] != FateFolded && s.Flags&objfile.SHF_EXECINSTR != 0 && s.Type == objfile.SHT_PROGBITS {
+			o, _ := l.Of(id)
+			n := slot(o.File, s)
+			*n = min(*n+1, 2)
+			shapes[k] = 1 // to be seen below
 		}
 	}
-	key := xxh3.Hash(b)
-	if p.shapes == nil {
-		p.shapes = make(map[uint64]uint32, l.Sections()/16)
+	number, last := make(map[uint64]uint32, len(ids)/16), uint32(0)
+	var masked []byte
+	for k, id := range ids {
+		if shapes[k] == 0 {
+			continue
+		}
+		o, i := l.Of(id)
+		if s := &o.File.Sections[i]; *slot(o.File, s) < 2 {
+			last++
+			shapes[k] = last
+			continue
+		}
+		masked = append(masked[:0], o.File.Bytes(i)...)
+		rs := o.File.Relocs(i)
+		for n := range rs.Len() {
+			r := rs.At(n)
+			if size := uint64(l.Arch.Reloc(r.Type).Size); r.Offset+size <= uint64(len(masked)) {
+				clear(masked[r.Offset : r.Offset+size])
+			}
+		}
+		hash := xxh3.Hash(masked)
+		if shapes[k] = number[hash]; shapes[k] == 0 {
+			last++
+			shapes[k], number[hash] = last, last
+		}
 	}
-	n, ok := p.shapes[key]
-	if !ok {
-		n = uint32(len(p.shapes) + 1)
-		p.shapes[key] = n
-	}
-	return n
+	return shapes
 }
 
 // HasPieces reports whether a section is one of strings or constants of which

@@ -1,5 +1,7 @@
 package objfile
 
+import "unsafe"
+
 // Bind is a symbol's binding.
 type Bind uint8
 
@@ -65,6 +67,18 @@ func (f *File) Symbol(i uint32) Symbol {
 func (f *File) NameOf(s *Symbol) string {
 	n, _ := cString(f.strs, s.nameOff)
 	return n
+}
+
+// NameWithin is NameOf for a name that most often is the end of another that the
+// file has lent: then its end is known.
+func (f *File) NameWithin(s *Symbol, whole string) string {
+	if uint64(s.nameOff) < uint64(len(f.strs)) && whole != "" {
+		at := uintptr(unsafe.Pointer(&f.strs[s.nameOff])) - uintptr(unsafe.Pointer(unsafe.StringData(whole)))
+		if at < uintptr(len(whole)) {
+			return whole[at:]
+		}
+	}
+	return f.NameOf(s)
 }
 
 // SymbolName returns the name of symbol i, borrowed from the file.

@@ -1,22 +1,28 @@
 package report
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+	"math/bits"
+)
 
 // columns are the sections of a report, their symbols and their names as the
 // file has them. docs/report-schema.md states what each column means.
 type columns struct {
 	n     int // sections
-	names *nameTable
+	names *nameList
+	forms *formTable
 
-	index, prefix, suffix, size, align, kind, fate, reason, into, jump, jumpFDE, fde, lsda, count numbers
+	form, size, fde, lsda, into, jump, jumpFDE numbers
 
 	symName, symOffset, symSize numbers
 
-	lastInput  InputIndex
-	lastIndex  uint32
-	lastSuffix int64
-	lastPrefix string // the last section's, and its number
-	prefixName int64
+	edgeCount, edgeTo numbers
+
+	lastInput InputIndex
+	lastIndex uint32
+	// The part of the last section's name that was its own, and its key.
+	lastOwn string
+	lastKey uint64
 
 	inputs []inputSums // by InputIndex
 }
@@ -33,27 +39,22 @@ type inputSums struct {
 func newColumns(inputs, sections int, old *columns) *columns {
 	c := &columns{lastInput: -1, inputs: make([]inputSums, inputs)}
 	if old != nil {
-		c.names = newNameTable(sections, old.names)
+		c.names, c.forms = newNameList(sections, old.names), newFormTable()
 		for i, n := range c.all() {
 			*n = (*old.all()[i])[:0]
 		}
 		return c
 	}
-	c.names = newNameTable(sections, nil)
+	c.names, c.forms = newNameList(sections, nil), newFormTable()
 	for i, n := range c.all() {
-		room := sections * 5 / 2 // most numbers have one digit and a comma
-		if i < 4 {
-			room += sections
-		}
-		*n = make(numbers, 0, room)
+		*n = make(numbers, 0, sections*[...]int{6, 8, 7, 3, 3, 2, 2, 1, 1, 1, 0, 0}[i]/2)
 	}
 	return c
 }
 
-// all lists the columns, those with the larger numbers first.
-func (c *columns) all() [17]*numbers {
-	return [...]*numbers{&c.size, &c.align, &c.into, &c.fde, &c.index, &c.prefix, &c.suffix, &c.kind, &c.fate, &c.reason, &c.jump, &c.jumpFDE, &c.lsda, &c.count,
-		&c.symName, &c.symOffset, &c.symSize}
+// all lists the columns, those that are long first.
+func (c *columns) all() [12]*numbers {
+	return [...]*numbers{&c.form, &c.edgeTo, &c.size, &c.edgeCount, &c.fde, &c.into, &c.symSize, &c.symName, &c.symOffset, &c.lsda, &c.jump, &c.jumpFDE}
 }
 
 // leaveOut counts a section that does not get into the columns.
@@ -64,60 +65,99 @@ func (c *columns) leaveOut(s *Section) {
 }
 
 // add appends a section. back is how many sections before it that one comes
-// which stands for it, 0 for none. It returns the name table's numbers of the
-// symbols' names, appended to ids.
-func (c *columns) add(s *Section, back int64, unhashed bool, ids []uint32) []uint32 {
+// which stands for it, 0 for none. It returns the keys of the symbols' names,
+// appended to keys.
+func (c *columns) add(s *Section, back int64, unhashed bool, keys []uint64) []uint64 {
 	c.n++
 	c.inputs[s.Input].sections++
 	if s.Input != c.lastInput {
 		c.lastInput, c.lastIndex = s.Input, 0
 	}
-	c.index.add(int64(s.Index - c.lastIndex))
+	f := form{step: s.Index - c.lastIndex, kind: s.Kind, fate: s.Fate, align: uint8(bits.Len64(s.Align)), symbols: int32(len(s.Symbols))}
 	c.lastIndex = s.Index
 
-	c.names.unhashed = unhashed
-	prefix, own := cutName(s.Name)
-	if prefix != c.lastPrefix || unhashed {
-		c.lastPrefix, c.prefixName = prefix, c.names.add(prefix)
+	first := ""
+	if len(s.Symbols) > 0 {
+		first = s.Symbols[0].Name
 	}
-	c.prefix.add(c.prefixName)
-	suffix := int64(0)
-	if own != "" {
-		suffix = c.names.add(own)
+	prefix, own := cutName(s.Name, first)
+	words := &c.forms.words
+	f.prefix, f.reason = c.forms.prefixes.number(words, prefix), c.forms.reasons.number(words, string(s.Reason))
+	switch {
+	case own == "":
+	case own == c.lastOwn && unhashed == c.names.unhashed:
+		f.name = nameBefore
+	default:
+		f.name = nameNext
+		c.names.unhashed = unhashed
+		c.lastKey = c.names.add(own)
 	}
-	c.suffix.add(suffix - c.lastSuffix)
-	c.lastSuffix = suffix
+	c.lastOwn, c.names.unhashed = own, unhashed
 
 	c.size.add(int64(s.Size))
-	c.align.add(int64(s.Align))
-	c.kind.add(int64(s.Kind))
-	c.fate.add(int64(s.Fate))
-	c.reason.add(c.names.string(string(s.Reason)))
-	c.into.add(back)
-	c.jump.add(int64(s.NewSize))
-	c.jumpFDE.add(int64(s.NewFDE))
-	c.fde.add(int64(s.FDE))
-	c.lsda.add(int64(s.LSDA))
-
-	c.count.add(int64(len(s.Symbols)))
-	last := suffix
-	for k := range s.Symbols {
-		y := &s.Symbols[k]
-		id := suffix
-		if y.Name != own || own == "" {
-			id = c.names.add(y.Name)
-		}
-		c.symName.add(id - last)
-		last = id
-		c.symOffset.add(int64(y.Offset))
-		if y.Offset == 0 && y.Size == s.Size {
-			c.symSize.add(-1)
-		} else {
-			c.symSize.add(int64(y.Size))
-		}
-		ids = append(ids, uint32(id))
+	if s.FDE > 0 {
+		f.name |= hasFDE
+		c.fde.add(int64(s.FDE))
 	}
-	return ids
+	if s.LSDA > 0 {
+		f.name |= hasLSDA
+		c.lsda.add(int64(s.LSDA))
+	}
+	switch s.Fate {
+	case FateThunk:
+		c.jump.add(int64(s.NewSize))
+		c.jumpFDE.add(int64(s.NewFDE))
+		fallthrough
+	case FateFolded:
+		c.into.add(back)
+	}
+
+	if len(s.Symbols) == 1 && own != "" && s.Symbols[0] == (Symbol{own, 0, s.Size}) { // most are
+		f.symbols = -1
+		keys = append(keys, c.lastKey)
+	} else {
+		for k := range s.Symbols {
+			keys = append(keys, c.symbol(&s.Symbols[k], s.Size, own))
+		}
+	}
+	c.form.add(int64(c.forms.number(f)))
+	return keys
+}
+
+// symbol appends a symbol of a section of some size whose name ends in own. It
+// returns the key of its name.
+func (c *columns) symbol(y *Symbol, size uint64, own string) (key uint64) {
+	if own != "" && y.Name == own {
+		c.symName.add(0)
+		key = c.lastKey
+	} else {
+		c.symName.add(1)
+		key = c.names.add(y.Name)
+	}
+	c.symOffset.add(int64(y.Offset))
+	if y.Offset == 0 && y.Size == size {
+		c.symSize.add(-1)
+	} else {
+		c.symSize.add(int64(y.Size))
+	}
+	return key
+}
+
+// refer appends what section i refers to, by the places that they all have in
+// the file.
+func (c *columns) refer(i SectionIndex, to []SectionIndex, moved []SectionIndex) {
+	c.edgeCount.add(int64(len(to)))
+	last := i
+	if moved != nil {
+		last = moved[i]
+	}
+	for _, t := range to {
+		if moved != nil {
+			t = moved[t]
+		}
+		c.edgeTo.add(int64(t - last))
+		last = t
+	}
 }
 
 // bytes is about half as many bytes as they are as text.
@@ -147,33 +187,28 @@ func (c *columns) write(e *encoder, class, shape numbers) {
 		e.array("offset", c.symOffset)
 		e.array("size", c.symSize)
 	})
+	c.forms.write(e)
 	e.key("sections")
 	e.b = append(e.b, '{')
-	e.array("index", c.index)
-	e.array("prefix", c.prefix)
-	e.array("suffix", c.suffix)
+	e.array("form", c.form)
 	e.array("size", c.size)
-	e.array("align", c.align)
-	e.array("kind", c.kind)
-	e.array("fate", c.fate)
-	e.array("reason", c.reason)
+	e.array("fde", c.fde)
+	e.array("lsda", c.lsda)
 	e.array("into", c.into)
 	e.array("jump", c.jump)
 	e.array("jump_fde", c.jumpFDE)
-	e.array("fde", c.fde)
-	e.array("lsda", c.lsda)
 	e.array("class", class)
 	e.array("shape", shape)
-	e.array("symbols", c.count)
 }
 
 // groups makes the column of groups of sections: of is the group of each, of
 // those that are live and do not fold, 0 for none. What folds counts for the
 // group of its leader, of has 0 for it.
 //
-// The column has 0 for no group, or one of a single section; 1 begins a group;
-// more is the group that many begun ago, 2 the newest.
-func (k *skeleton) groups(of []uint32, omits func(SectionIndex) bool) (column numbers) {
+// The column has a number for each section in the output: 0 for no group, or
+// one of a single section; 1 begins a group; more is the group that many begun
+// ago, 2 the newest.
+func (k *skeleton) groups(of []uint32) (column numbers) {
 	top := uint32(0)
 	for _, g := range of {
 		top = max(top, g)
@@ -200,7 +235,7 @@ func (k *skeleton) groups(of []uint32, omits func(SectionIndex) bool) (column nu
 	newest := uint32(0)
 	for i, g := range of {
 		switch {
-		case omits(SectionIndex(i)):
+		case !k.stays(SectionIndex(i)):
 		case g == 0 || size[g] < 2:
 			column.add(0)
 		case number[g] == 0:

@@ -55,7 +55,8 @@ func unitCrate(base string) string {
 
 // isHash says whether s looks like the hash that Cargo puts into file names.
 func isHash(s string) bool {
-	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
+	_, ok := parseHash(s)
+	return ok
 }
 
 // Crates tells the crates of symbols. The legacy mangling does not say where
@@ -145,15 +146,44 @@ func trimSymbol(s string) string {
 }
 
 // cutLegacyHash splits a symbol of the legacy mangling, _ZN…17h<16 digits>E,
-// into what comes before "17h" and the digits.
-func cutLegacyHash(symbol string) (before, hash string, ok bool) {
+// into what comes before "17h" and what the digits say.
+func cutLegacyHash(symbol string) (before string, hash uint64, ok bool) {
 	const tail = len("17h0123456789abcdefE")
 	n := len(symbol) - tail
-	if n < len("_ZN") || symbol[n:n+3] != "17h" || symbol[len(symbol)-1] != 'E' || !isHash(symbol[n+3:n+19]) || symbol[:3] != "_ZN" {
-		return "", "", false
+	if n < len("_ZN") || symbol[n:n+3] != "17h" || symbol[len(symbol)-1] != 'E' || symbol[:3] != "_ZN" {
+		return "", 0, false
 	}
-	return symbol[:n], symbol[n+3 : n+19], true
+	if hash, ok = parseHash(symbol[n+3 : n+19]); !ok {
+		return "", 0, false
+	}
+	return symbol[:n], hash, true
 }
+
+// parseHash reads a hash of 16 hexadecimal digits.
+func parseHash(digits string) (hash uint64, ok bool) {
+	if len(digits) != 16 {
+		return 0, false
+	}
+	bad := uint8(0)
+	for i := range 16 {
+		d := hexDigits[digits[i]]
+		hash = hash<<4 | uint64(d&0xf)
+		bad |= d
+	}
+	return hash, bad < 0x10
+}
+
+// hexDigits is the value of each hexadecimal digit, in lower case; 0x10 of what
+// is none.
+var hexDigits = func() (of [256]uint8) {
+	for c := range of {
+		of[c] = 0x10
+	}
+	for v, c := range []byte("0123456789abcdef") {
+		of[c] = uint8(v)
+	}
+	return of
+}()
 
 // legacyCrates returns the crates named by a symbol of the legacy mangling.
 // For a path that is one name, trait is "". For `<Type as Trait>::name`, of is

@@ -23,22 +23,21 @@ import (
 //
 // A stripped output has no names: Addr stays 0, Output.Stripped tells why.
 func Finish(r *Report, outputPath string) error {
-	k, names := newSkeleton(len(r.Sections)), stringTable{}
+	k := newSkeleton(len(r.Sections))
 	p := &symbolPlaces{inputs: r.Inputs, skeleton: k}
-	var ids []uint32
+	var keys []uint64
 	for i := range r.Sections {
 		s := &r.Sections[i]
 		if err := k.add(s, len(r.Inputs), len(r.Sections)); err != nil {
 			return err
 		}
-		ids = ids[:0]
+		keys = keys[:0]
 		for n := range s.Symbols {
-			id, _ := names.add(s.Symbols[n].Name)
-			ids = append(ids, id)
+			keys = append(keys, keyOf(s.Symbols[n].Name))
 		}
-		p.add(SectionIndex(i), s, ids)
+		p.add(SectionIndex(i), s, keys)
 	}
-	p.names = names
+	p.end()
 	addr := make([]uint64, len(r.Sections))
 	if err := r.Output.read(outputPath, p, addr); err != nil {
 		return err

@@ -72,11 +72,18 @@ func parseInt(b []byte) (int64, bool) {
 type numbers []byte
 
 func (c *numbers) add(v int64) {
-	if uint64(v) < 10 {
-		*c = append(*c, ',', byte('0'+v))
-		return
+	switch u := uint64(v); {
+	case u < 10:
+		*c = append(*c, ',', byte('0'+u))
+	case u < 100:
+		*c = append(*c, ',', byte('0'+u/10), byte('0'+u%10))
+	case u < 1000:
+		*c = append(*c, ',', byte('0'+u/100), byte('0'+u/10%10), byte('0'+u%10))
+	case u < 10000:
+		*c = append(*c, ',', byte('0'+u/1000), byte('0'+u/100%10), byte('0'+u/10%10), byte('0'+u%10))
+	default:
+		*c = strconv.AppendInt(append(*c, ','), v, 10)
 	}
-	*c = strconv.AppendInt(append(*c, ','), v, 10)
 }
 
 // encoder writes the fields of JSON objects, one a line.
@@ -186,11 +193,7 @@ func (e *encoder) bytes(b *Bytes) {
 // only Unicode: one that is not UTF-8 is written as a NUL followed by its
 // bytes as characters of the same number.
 func appendText(b []byte, s string) []byte {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		plain = s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\'
-	}
-	if plain {
+	if isPlain(s) {
 		b = append(b, '"')
 		b = append(b, s...)
 		return append(b, '"')
@@ -209,6 +212,29 @@ func appendText(b []byte, s string) []byte {
 		panic(err) // a valid string
 	}
 	return append(b, bytes.TrimSuffix(out.Bytes(), []byte{'\n'})...)
+}
+
+// isPlain says whether a string stands for itself in JSON: it is printable ASCII
+// without quotes and backslashes. Eight bytes are looked at at once: what is
+// added or taken away changes the highest bit of each that is not such a
+// character, and in a carry perhaps that of the next.
+func isPlain(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; len(s)-i >= 8; i += 8 {
+		w := s[i : i+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 | uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, slash := x^'"'*ones, x^'\\'*ones
+		if (x|(x+ones)|(x-' '*ones)|(quote-ones)&^quote|(slash-ones)&^slash)&highs != 0 {
+			break // or a carry: the bytes one by one know better
+		}
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // plainText returns the bytes that a string of the file stands for.

@@ -109,6 +109,7 @@ type (
 			Text, Tail, Number column
 			Hashes             []byte // base64 in the file
 		}
+		Forms    fileForms
 		Sections fileSections
 		Symbols  struct{ Name, Offset, Size column }
 		Roots    []fileRoot
@@ -135,10 +136,14 @@ type (
 		Sections, Dropped   uint32
 		DroppedBytes        uint64 `json:"dropped_bytes"`
 	}
+	fileForms struct {
+		Prefix, Reason                                     []string
+		Name, Index, Align, Kind, Fate, FDE, LSDA, Symbols column
+	}
 	fileSections struct {
-		Index, Prefix, Suffix, Size, Align, Kind, Fate, Reason, Into, Jump column
-		JumpFDE                                                            column `json:"jump_fde"`
-		FDE, LSDA, Class, Shape, Addr, Symbols                             column
+		Form, Size, FDE, LSDA, Into, Jump column
+		JumpFDE                           column `json:"jump_fde"`
+		Class, Shape, Addr                column
 	}
 	fileRoot struct {
 		Section SectionIndex
@@ -187,8 +192,24 @@ func decode(b []byte) (*Report, error) {
 // in err, and what follows is not looked at.
 type decoder struct {
 	f     *fileReport
-	names []string
+	names []string // those that are not yet used
 	err   error
+}
+
+// next takes the next number of a column.
+func (d *decoder) next(what string, c *column) int64 {
+	if len(*c) == 0 {
+		d.fail("%s: too few", what)
+		return 0
+	}
+	v := (*c)[0]
+	*c = (*c)[1:]
+	return v
+}
+
+// nextIn takes the next number of a column that must lie in 0 … limit.
+func (d *decoder) nextIn(what string, c *column, limit int64) int64 {
+	return d.within(what, d.next(what, c), limit)
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -290,11 +311,19 @@ func (d *decoder) readNames() {
 		return
 	}
 	d.names = make([]string, n)
-	var total, base, number int64
+	var total, number, newest int64
+	newest = -1
 	hashes := f.Hashes
 	for i := range n {
-		base += f.Text[i]
-		s := d.str("names", base)
+		at := newest + 1 - f.Text[i]
+		if f.Text[i] == 0 {
+			newest++
+		}
+		if at < 0 || at > newest || at >= int64(len(d.f.Strings)) {
+			d.fail("names: no such string: %d", at)
+			return
+		}
+		s := d.f.Strings[at]
 		switch f.Tail[i] {
 		case tailNone:
 		case tailHash:
@@ -305,12 +334,7 @@ func (d *decoder) readNames() {
 			s += "17h" + hex.EncodeToString(hashes[:8]) + "E"
 			hashes = hashes[8:]
 		case tailNumber:
-			if len(f.Number) == 0 {
-				d.fail("names: too few numbers")
-				return
-			}
-			number += f.Number[0]
-			f.Number = f.Number[1:]
+			number += d.next("names: numbers", &f.Number)
 			s += strconv.FormatInt(number, 10)
 		default:
 			d.fail("names: no such tail: %d", f.Tail[i])
@@ -326,20 +350,15 @@ func (d *decoder) readNames() {
 	}
 }
 
-func (d *decoder) str(what string, i int64) string {
-	if i < 0 || i >= int64(len(d.f.Strings)) {
-		d.fail("%s: no such string: %d", what, i)
+// name takes the next name.
+func (d *decoder) name() string {
+	if len(d.names) == 0 {
+		d.fail("names: too few")
 		return ""
 	}
-	return d.f.Strings[i]
-}
-
-func (d *decoder) name(what string, i int64) string {
-	if i < 0 || i >= int64(len(d.names)) {
-		d.fail("%s: no such name: %d", what, i)
-		return ""
-	}
-	return d.names[i]
+	s := d.names[0]
+	d.names = d.names[1:]
+	return s
 }
 
 // within returns a value that must lie in 0 … limit.
@@ -351,24 +370,81 @@ func (d *decoder) within(what string, v, limit int64) int64 {
 	return v
 }
 
+// fileForm is one of the forms.
+type fileForm struct {
+	prefix             string
+	name, index, align int64
+	kind               Kind
+	fate               Fate
+	reason             Reason
+	fde, lsda          bool
+	symbols            int64
+}
+
+func (d *decoder) forms() []fileForm {
+	f := &d.f.Forms
+	f.Prefix, f.Reason = d.texts(f.Prefix), d.texts(f.Reason)
+	n := len(f.Prefix)
+	if len(f.Reason) != n {
+		d.fail("forms: columns of %d and %d entries", n, len(f.Reason))
+		return nil
+	}
+	for _, c := range [...]column{f.Name, f.Index, f.Align, f.Kind, f.Fate, f.FDE, f.LSDA, f.Symbols} {
+		if len(c) != n {
+			d.fail("forms: columns of %d and %d entries", n, len(c))
+			return nil
+		}
+	}
+	forms := make([]fileForm, n)
+	for i := range forms {
+		o := &forms[i]
+		*o = fileForm{prefix: f.Prefix[i], name: d.within("name", f.Name[i], nameBefore), index: d.within("index", f.Index[i], math.MaxUint32),
+			align: d.within("align", f.Align[i], math.MaxInt64), reason: Reason(f.Reason[i]),
+			fde: d.within("fde", f.FDE[i], 1) == 1, lsda: d.within("lsda", f.LSDA[i], 1) == 1, symbols: f.Symbols[i]}
+		if o.symbols != -1 {
+			d.within("symbols", o.symbols, math.MaxInt32)
+		} else if o.name == nameNone {
+			d.fail("a symbol has the name of a section that has none")
+		}
+		if k := d.within("kind", f.Kind[i], int64(len(d.f.Kinds)-1)); d.err == nil {
+			o.kind = kindOf(d.f.Kinds[k])
+		}
+		if k := d.within("fate", f.Fate[i], int64(len(d.f.Fates)-1)); d.err == nil {
+			o.fate = d.fate(d.f.Fates[k])
+		}
+		if d.err != nil {
+			d.err = fmt.Errorf("form %d: %w", i, d.err)
+			return nil
+		}
+	}
+	return forms
+}
+
 func (d *decoder) sections(r *Report) {
 	f := &d.f.Sections
 	n := 0
 	for _, in := range d.f.Inputs {
 		n += int(in.Sections)
 	}
-	columns := [...]*column{&f.Index, &f.Prefix, &f.Suffix, &f.Size, &f.Align, &f.Kind, &f.Fate, &f.Reason, &f.Into, &f.Jump, &f.JumpFDE,
-		&f.FDE, &f.LSDA, &f.Class, &f.Shape, &f.Addr, &f.Symbols}
-	for _, c := range columns {
-		if len(*c) != n {
-			d.fail("sections: columns of %d and %d entries", n, len(*c))
-			return
-		}
+	if len(f.Form) != n || len(f.Size) != n {
+		d.fail("sections: %d, columns of %d and %d entries", n, len(f.Form), len(f.Size))
+		return
 	}
-	symbols := d.symbols()
+	if d.err != nil {
+		return
+	}
+	forms := d.forms()
+	if d.err != nil {
+		return
+	}
+	symbols, used := d.symbols(forms), int64(0)
+	if d.err != nil {
+		return
+	}
 	r.Sections = make([]Section, n)
 	var place placer
-	var suffix, used, total int64
+	var total int64
+	own := ""
 	classes, shapes := groupReader{}, groupReader{}
 	nextInput, last, index := InputIndex(0), 0, int64(0)
 	for i := range r.Sections {
@@ -377,62 +453,65 @@ func (d *decoder) sections(r *Report) {
 			nextInput++
 			index = 0
 		}
+		o := &forms[f.Form[i]]
 		s := &r.Sections[i]
-		s.Input = nextInput - 1
-		index += f.Index[i]
-		s.Index = uint32(d.within("index", index, math.MaxUint32))
-		suffix += f.Suffix[i]
-		s.Name = d.name("prefix", f.Prefix[i])
-		if suffix != 0 {
-			s.Name += d.name("suffix", suffix)
+		index += o.index
+		*s = Section{Input: nextInput - 1, Index: uint32(d.within("index", index, math.MaxUint32)), Size: uint64(d.within("size", f.Size[i], math.MaxInt64)),
+			Align: uint64(o.align), Kind: o.kind, Fate: o.fate, Reason: o.reason, Into: None}
+		switch o.name {
+		case nameNone:
+			own = ""
+		case nameNext:
+			own = d.name()
 		}
+		s.Name = o.prefix + own
 		if total += int64(len(s.Name)); total > maxSize {
 			d.fail("sections: names of more than %d bytes", maxSize)
 		}
-		s.Size = uint64(d.within("size", f.Size[i], math.MaxInt64))
-		s.Align = uint64(d.within("align", f.Align[i], math.MaxInt64))
-		if k := d.within("kind", f.Kind[i], int64(len(d.f.Kinds)-1)); d.err == nil {
-			s.Kind = kindOf(d.f.Kinds[k])
+		if o.fde {
+			s.FDE = uint64(d.nextIn("fde", &f.FDE, math.MaxInt64))
 		}
-		if k := d.within("fate", f.Fate[i], int64(len(d.f.Fates)-1)); d.err == nil {
-			s.Fate = d.fate(d.f.Fates[k])
+		if o.lsda {
+			s.LSDA = uint64(d.nextIn("lsda", &f.LSDA, math.MaxInt64))
 		}
-		s.Reason = Reason(d.str("reason", f.Reason[i]))
-		s.Into = None
-		if f.Into[i] != 0 {
-			s.Into = SectionIndex(d.within("into", int64(i)-f.Into[i], int64(n-1)))
+		switch s.Fate {
+		case FateThunk:
+			s.NewSize = uint64(d.nextIn("jump", &f.Jump, math.MaxInt64))
+			s.NewFDE = uint64(d.nextIn("jump_fde", &f.JumpFDE, math.MaxInt64))
+			fallthrough
+		case FateFolded:
+			s.Into = SectionIndex(d.within("into", int64(i)-d.next("into", &f.Into), int64(n-1)))
 		}
-		s.NewSize = uint64(d.within("jump", f.Jump[i], math.MaxInt64))
-		s.NewFDE = uint64(d.within("jump_fde", f.JumpFDE[i], math.MaxInt64))
-		s.FDE = uint64(d.within("fde", f.FDE[i], math.MaxInt64))
-		s.LSDA = uint64(d.within("lsda", f.LSDA[i], math.MaxInt64))
-		s.Class = classes.next(d, f.Class[i])
-		s.Shape = shapes.next(d, f.Shape[i])
-		if count := d.within("symbols", f.Symbols[i], int64(len(symbols))-used); count > 0 {
+		switch count := o.symbols; {
+		case count < 0:
+			s.Symbols = symbols[used : used+1 : used+1]
+			s.Symbols[0] = Symbol{own, 0, s.Size}
+			used++
+		case count > 0:
 			s.Symbols = symbols[used : used+count : used+count]
+			for k := range s.Symbols {
+				d.symbol(&s.Symbols[k], s.Size, own)
+			}
 			used += count
 		}
-		last := suffix
-		for k := range s.Symbols {
-			y := &s.Symbols[k]
-			at := int(used) - len(s.Symbols) + k
-			last += d.f.Symbols.Name[at]
-			y.Name = d.name("symbols", last)
-			y.Offset = uint64(d.within("symbols", d.f.Symbols.Offset[at], math.MaxInt64))
-			if size := d.f.Symbols.Size[at]; size == -1 {
-				y.Size = s.Size
-			} else {
-				y.Size = uint64(d.within("symbols", size, math.MaxInt64))
-			}
+		if s.InOutput() {
+			s.Class = classes.next(d, d.next("class", &f.Class))
+			s.Shape = shapes.next(d, d.next("shape", &f.Shape))
+			place.decode(s, d.next("addr", &f.Addr))
 		}
-		place.decode(s, f.Addr[i])
 		if d.err != nil {
 			d.err = fmt.Errorf("section %d: %w", i, d.err)
 			return
 		}
 	}
-	if used != int64(len(symbols)) {
-		d.fail("symbols: %d, sections have %d", len(symbols), used)
+	for _, c := range [...]struct {
+		what string
+		left int
+	}{{"names", len(d.names)}, {"fde", len(f.FDE)}, {"lsda", len(f.LSDA)}, {"into", len(f.Into)}, {"jump", len(f.Jump)}, {"jump_fde", len(f.JumpFDE)},
+		{"class", len(f.Class)}, {"shape", len(f.Shape)}, {"addr", len(f.Addr)}, {"symbols", len(d.f.Symbols.Name)}} {
+		if c.left > 0 {
+			d.fail("%s: %d too many", c.what, c.left)
+		}
 	}
 	for i := range r.Sections {
 		if s := &r.Sections[i]; s.Fate == FateFolded && s.Into != None {
@@ -441,13 +520,45 @@ func (d *decoder) sections(r *Report) {
 	}
 }
 
-func (d *decoder) symbols() []Symbol {
+// symbols makes room for the symbols of all sections, whose forms must be there.
+func (d *decoder) symbols(forms []fileForm) []Symbol {
 	f := &d.f.Symbols
 	if len(f.Offset) != len(f.Name) || len(f.Size) != len(f.Name) {
 		d.fail("symbols: columns of %d, %d and %d entries", len(f.Name), len(f.Offset), len(f.Size))
 		return nil
 	}
-	return make([]Symbol, len(f.Name))
+	listed, alone := int64(0), int64(0) // with numbers of their own, and without
+	for i, n := range d.f.Sections.Form {
+		if n < 0 || n >= int64(len(forms)) {
+			d.fail("section %d: no such form: %d", i, n)
+			return nil
+		}
+		if k := forms[n].symbols; k < 0 {
+			alone++
+		} else if listed += k; listed > int64(len(f.Name)) {
+			break
+		}
+	}
+	if listed != int64(len(f.Name)) {
+		d.fail("symbols: %d, sections have %d", len(f.Name), listed)
+		return nil
+	}
+	return make([]Symbol, listed+alone)
+}
+
+// symbol reads the next symbol, of a section of some size whose name ends in own.
+func (d *decoder) symbol(y *Symbol, size uint64, own string) {
+	f := &d.f.Symbols
+	y.Name = own
+	if d.nextIn("symbols", &f.Name, 1) == 1 {
+		y.Name = d.name()
+	}
+	y.Offset = uint64(d.nextIn("symbols", &f.Offset, math.MaxInt64))
+	if v := d.next("symbols", &f.Size); v == -1 {
+		y.Size = size
+	} else {
+		y.Size = uint64(d.within("symbols", v, math.MaxInt64))
+	}
 }
 
 func (d *decoder) fate(name string) Fate {
@@ -479,15 +590,14 @@ func (d *decoder) edges(r *Report) {
 	if f == nil || d.err != nil {
 		return
 	}
-	if len(f.Count) != len(r.Sections) {
-		d.fail("edges: %d counts for %d sections", len(f.Count), len(r.Sections))
-		return
-	}
 	r.Edges.Start = make([]uint32, len(r.Sections)+1)
 	r.Edges.To = make([]SectionIndex, len(f.To))
-	used := 0
-	for i, count := range f.Count {
-		count = d.within("edges", count, int64(len(f.To)-used))
+	used, counts := 0, f.Count
+	for i := range r.Sections {
+		count := int64(0)
+		if r.Sections[i].Live() {
+			count = d.nextIn("edges", &counts, int64(len(f.To)-used))
+		}
 		last := int64(i)
 		for range count {
 			last = d.within("edges", last+f.To[used], int64(len(r.Sections)-1))
@@ -496,7 +606,7 @@ func (d *decoder) edges(r *Report) {
 		}
 		r.Edges.Start[i+1] = uint32(used)
 	}
-	if used != len(f.To) {
-		d.fail("edges: %d targets, sections have %d", len(f.To), used)
+	if used != len(f.To) || len(counts) > 0 {
+		d.fail("edges: %d counts too many, %d targets, sections have %d", len(counts), len(f.To), used)
 	}
 }

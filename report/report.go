@@ -17,7 +17,7 @@ package report
 // Schema is the version of the file format. Fields may be added without a new
 // version, a reader ignores those it does not know; a field that changes its
 // meaning or disappears raises it.
-const Schema = 2
+const Schema = 3
 
 // Suffix ends the file name of a report: gzipped JSON, which `zcat FILE | jq`
 // opens anywhere.

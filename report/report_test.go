@@ -266,16 +266,36 @@ func TestReadErrors(t *testing.T) {
 		{"other JSON", pack([]byte(`{"a":1}`)), ErrNotReport, "not a leanlink report"},
 		{"JSON that is no object", pack([]byte(`[1]`)), ErrNotReport, "not a leanlink report"},
 		{"no JSON", pack([]byte(`{"format":`)), ErrTruncated, "truncated or damaged report: unexpected end of JSON input at byte 10"},
-		{"a later schema", edit(`"schema":2`, `"schema":3`), ErrSchema, "report of another schema version: it has version 3, this program reads version 2"},
-		{"an earlier schema", edit(`"schema":2`, `"schema":1`), ErrSchema, "report of another schema version: it has version 1, this program reads version 2"},
-		{"a later schema with other types", pack([]byte(`{"format":"leanlink-report","schema":7,"tool":[1]}`)), ErrSchema, "report of another schema version: it has version 7, this program reads version 2"},
+		{"a later schema", edit(`"schema":3`, `"schema":4`), ErrSchema, "report of another schema version: it has version 4, this program reads version 3"},
+		{"an earlier schema", edit(`"schema":3`, `"schema":2`), ErrSchema, "report of another schema version: it has version 2, this program reads version 3"},
+		{"a later schema with other types", pack([]byte(`{"format":"leanlink-report","schema":7,"tool":[1]}`)), ErrSchema, "report of another schema version: it has version 7, this program reads version 3"},
 		{"a text for a column", edit(`"size":[40`, `"size":["x"`), ErrTruncated, `truncated or damaged report: a column has something else than a whole number: "\"x\",60,12,8,60,60,8,"`},
 		{"a fraction in a column", edit(`"size":[40`, `"size":[40.5`), ErrTruncated, `truncated or damaged report: a column has something else than a whole number: ".5,60,12,8,60,60,8,2"`},
-		{"a short column", edit(`"size":[40,`, `"size":[`), ErrTruncated, "truncated or damaged report: sections: columns of 10 and 9 entries"},
+		{"a short column", edit(`"size":[40,`, `"size":[`), ErrTruncated, "truncated or damaged report: sections: 10, columns of 10 and 9 entries"},
 		{"wrong totals", edit(`"folded":2`, `"folded":3`), ErrTruncated, "truncated or damaged report: report: totals are not the sum of the sections: 404 bytes before and 237 after, the sections have 404 and 237"},
 		{"a negative size", edit(`"size":[40`, `"size":[-40`), ErrTruncated, "truncated or damaged report: section 0: size: -40 is out of range"},
-		{"an unknown fate", edit(`"fates":["kept"`, `"fates":["lost"`), ErrTruncated, `truncated or damaged report: section 1: no such fate: "lost"`},
-		{"a name too far", edit(`"names":{"text":[0`, `"names":{"text":[99`), ErrTruncated, "truncated or damaged report: section 0: names: no such string: 99"},
+		{"an unknown fate", edit(`"fates":["kept"`, `"fates":["lost"`), ErrTruncated, `truncated or damaged report: form 1: no such fate: "lost"`},
+		{"a string too far", edit(`"names":{"text":[0`, `"names":{"text":[99`), ErrTruncated, "truncated or damaged report: names: no such string: -99"},
+		{"a string before there is one", edit(`"names":{"text":[0`, `"names":{"text":[1`), ErrTruncated, "truncated or damaged report: names: no such string: -1"},
+		{"a string too few", edit(`,"COUNT"]`, `]`), ErrTruncated, "truncated or damaged report: names: no such string: 8"},
+		{"a name too few", edit(`"names":{"text":[0,0,0,0,0,0,0,4,0,0],`+"\n"+`"tail":[0,1,2,2,0,0,0,2,1,0]`, `"names":{"text":[0,0,0,0,0,0,0,4,0],`+"\n"+`"tail":[0,1,2,2,0,0,0,2,1]`), ErrTruncated, "truncated or damaged report: section 9: names: too few"},
+		{"a name too many", edit(`"names":{"text":[0,`+"", `"names":{"text":[0,1,`), ErrTruncated, "truncated or damaged report: names: 11 texts, 10 tails"},
+		{"no such tail", edit(`"tail":[0`, `"tail":[3`), ErrTruncated, "truncated or damaged report: names: no such tail: 3"},
+		{"hashes too few", edit(`8BI0VniavN7w==`, `8=`), ErrTruncated, "truncated or damaged report: names: too few hashes"},
+		{"numbers too few", edit(`"number":[10,0,1]`, `"number":[10,0]`), ErrTruncated, "truncated or damaged report: names: numbers: too few"},
+		{"a form too far", edit(`"form":[0,1`, `"form":[0,10`), ErrTruncated, "truncated or damaged report: section 1: no such form: 10"},
+		{"a form short", edit(`"kind":[0,0,7`, `"kind":[0,7`), ErrTruncated, "truncated or damaged report: forms: columns of 10 and 9 entries"},
+		{"no such place of a name", edit(`"name":[1,1,2,1,1,1,1,0`, `"name":[3,1,2,1,1,1,1,0`), ErrTruncated, "truncated or damaged report: form 0: name: 3 is out of range"},
+		{"a symbol without a name", edit(`"name":[1,1,2,1,1,1,1,0`, `"name":[0,1,2,1,1,1,1,0`), ErrTruncated, "truncated or damaged report: form 0: a symbol has the name of a section that has none"},
+		{"FDEs too few", edit(`"fde":[24,32,32,32,24]`, `"fde":[24,32,32,32]`), ErrTruncated, "truncated or damaged report: section 8: fde: too few"},
+		{"FDEs too many", edit(`"fde":[24,32,32,32,24]`, `"fde":[24,32,32,32,24,1]`), ErrTruncated, "truncated or damaged report: fde: 1 too many"},
+		{"leaders too few", edit(`"into":[3,4,3]`, `"into":[3,4]`), ErrTruncated, "truncated or damaged report: section 6: into: too few"},
+		{"jumps too few", edit(`"jump":[5]`, `"jump":[]`), ErrTruncated, "truncated or damaged report: section 5: jump: too few"},
+		{"addresses too few", edit(`3985,0,-2147483648]`, `3985,0]`), ErrTruncated, "truncated or damaged report: section 9: addr: too few"},
+		{"symbols too many", edit(`"symbols":{"name":[1,0,1],`+"\n"+`"offset":[0,0,8],`+"\n"+`"size":[0,-1,3]`, `"symbols":{"name":[1,0,1,0],`+"\n"+`"offset":[0,0,8,0],`+"\n"+`"size":[0,-1,3,0]`), ErrTruncated, "truncated or damaged report: symbols: 4, sections have 3"},
+		{"symbols without end", edit(`"symbols":[-1,-1,1`, `"symbols":[-1,-1,2147483647`), ErrTruncated, "truncated or damaged report: symbols: 3, sections have 2147483647"},
+		{"targets too few", edit(`"to":[1,3,1,1,1,2,1]`, `"to":[1,3,1,1,1,2]`), ErrTruncated, "truncated or damaged report: edges: 1 is out of range"},
+		{"counts too few", edit(`"count":[3,2,0,0,1,1,0,0,0]`, `"count":[3,2,0,0,1,1,0,0]`), ErrTruncated, "truncated or damaged report: edges: too few"},
 	} {
 		_, err := Read(bytes.NewReader(c.data))
 		if !errors.Is(err, c.is) || fmt.Sprint(err) != c.want {
@@ -304,7 +324,7 @@ func TestReadBomb(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	// A long string that is part of many names is the other way.
-	text := `{"format":"leanlink-report","schema":2,"strings":["","` + strings.Repeat("a", 1<<12) + `"],"names":{"text":[0,1` + strings.Repeat(",0", 600) + `],"tail":[0,2` + strings.Repeat(",2", 600) +
+	text := `{"format":"leanlink-report","schema":3,"strings":["","` + strings.Repeat("a", 1<<12) + `"],"names":{"text":[0,0` + strings.Repeat(",1", 600) + `],"tail":[0,2` + strings.Repeat(",2", 600) +
 		`],"number":[1` + strings.Repeat(",1", 600) + `]}}`
 	_, err = Read(strings.NewReader(text))
 	if want := "truncated or damaged report: names: more than 1048576 bytes"; fmt.Sprint(err) != want {
@@ -363,11 +383,7 @@ func TestLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := u.newVersion(o, c, 6)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return 10 * (len(v.end(u)) + 50)
+		return 10 * (len(u.newVersion(o, c, 6).end(u)) + 50)
 	}
 	for _, c := range []struct {
 		size    int
@@ -461,7 +477,7 @@ func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("disk ful
 func TestText(t *testing.T) {
 	for _, s := range []string{"", "plain", `quo"te\`, "ünï", "<&>", "\x00", "\x00a", "\xff", "a\xffü", "\u2028", "new\nline", "\x7f"} {
 		j := appendText(nil, s)
-		text := `{"format":"leanlink-report","schema":2,"tool":` + string(j) + "}"
+		text := `{"format":"leanlink-report","schema":3,"tool":` + string(j) + "}"
 		r, err := Read(strings.NewReader(text))
 		if err != nil {
 			t.Fatalf("%q as %s: %v", s, j, err)
@@ -470,8 +486,59 @@ func TestText(t *testing.T) {
 			t.Errorf("%q became %s and then %q", s, j, r.Tool)
 		}
 	}
-	if _, err := Read(strings.NewReader(`{"format":"leanlink-report","schema":2,"tool":"\u0000\u0100"}`)); fmt.Sprint(err) != "truncated or damaged report: a string of bytes has a character that is none: 'Ā'" {
+	if _, err := Read(strings.NewReader(`{"format":"leanlink-report","schema":3,"tool":"\u0000\u0100"}`)); fmt.Sprint(err) != "truncated or damaged report: a string of bytes has a character that is none: 'Ā'" {
 		t.Error(err)
+	}
+}
+
+// Any byte at any place of a word is looked at.
+func TestIsPlain(t *testing.T) {
+	for at := range 19 {
+		for c := range 256 {
+			s := []byte("_ZN4core3fmt5WriteE!")
+			s[at] = byte(c)
+			want := c >= ' ' && c < 0x7f && c != '"' && c != '\\'
+			if got := isPlain(string(s)); got != want {
+				t.Errorf("%q: %v", s, got)
+			}
+		}
+	}
+}
+
+// A name is its base and its tail, and no two names have one key.
+func TestTails(t *testing.T) {
+	keys := map[uint64]string{}
+	for _, c := range []struct {
+		name, base string
+		tail       nameTail
+	}{
+		{"", "", nameTail{}},
+		{"main", "main", nameTail{}},
+		{"main0", "main0", nameTail{}},
+		{"main1", "main", nameTail{tailNumber, 1}},
+		{"main01", "main0", nameTail{tailNumber, 1}},
+		{"main00", "main00", nameTail{}},
+		{"1", "", nameTail{tailNumber, 1}},
+		{"a1234567890", "a1", nameTail{tailNumber, 234567890}},
+		{"_ZN1a17h0000000000000000E", "_ZN1a", nameTail{tailHash, 0}},
+		{"_ZN1a17h0000000000000001E", "_ZN1a", nameTail{tailHash, 1}},
+		{"_ZN1a17hfedcba9876543210E", "_ZN1a", nameTail{tailHash, 0xfedcba9876543210}},
+		{"_ZN1a17hFEDCBA9876543210E", "_ZN1a17hFEDCBA9876543210E", nameTail{}},
+		{"_ZN1a17h00000000000000g0E", "_ZN1a17h00000000000000g0E", nameTail{}},
+		{"_ZN1a17h0000000000000001", "_ZN1a17h000000000000000", nameTail{tailNumber, 1}},
+		{"_ZN1a", "_ZN1a", nameTail{}},
+		{"_ZN1a1", "_ZN1a", nameTail{tailNumber, 1}},
+		{"xZN1a17h0000000000000001E", "xZN1a17h0000000000000001E", nameTail{}},
+	} {
+		base, tail := cutTail(c.name)
+		if base != c.base || tail != c.tail {
+			t.Errorf("%q: %q and %v", c.name, base, tail)
+		}
+		key := keyOf(c.name)
+		if other, ok := keys[key]; ok {
+			t.Errorf("%q and %q have one key", other, c.name)
+		}
+		keys[key] = c.name
 	}
 }
 
@@ -480,8 +547,8 @@ func FuzzRead(f *testing.F) {
 	text := unpack(f, file)
 	f.Add(file)
 	f.Add(text)
-	f.Add([]byte(`{"format":"leanlink-report","schema":2,"inputs":[{"fate":"alone","sections":4294967295}]}`))
-	f.Add([]byte(`{"format":"leanlink-report","schema":2,"sections":null,"edges":{}}`))
+	f.Add([]byte(`{"format":"leanlink-report","schema":3,"inputs":[{"fate":"alone","sections":4294967295}]}`))
+	f.Add([]byte(`{"format":"leanlink-report","schema":3,"sections":null,"edges":{}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Read(bytes.NewReader(data))
 		if err != nil {

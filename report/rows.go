@@ -37,8 +37,10 @@ type skeleton struct {
 	class []uint32 // 0 of what folds or was dropped
 	shape []uint32 // the same
 
-	dropped []uint64 // bytes of the dropped sections
+	referred []bool   // some section refers to it; nil if none does
+	dropped  []uint64 // bytes of the dropped sections
 
+	astray bool       // something is wrong with what a section refers to
 	input  InputIndex // of the last section
 	last   uint32     // its Index
 	totals Totals
@@ -150,6 +152,9 @@ func (k *skeleton) end(r *Report, rows Rows) error {
 		rows.Section(SectionIndex(i), &s)
 		return fmt.Errorf("report: section %d (%s): %w", i, s.Name, err)
 	}
+	if err := k.endEdges(rows); err != nil {
+		return err
+	}
 	for i := range r.Inputs {
 		in := &r.Inputs[i]
 		if in.Fate >= numInputFates {
@@ -176,11 +181,55 @@ func (k *skeleton) live(i SectionIndex) bool {
 	return i >= 0 && int(i) < len(k.fate) && k.fate[i] != FateDropped
 }
 
+// stays says whether a section or what stands in its place is in the output, if
+// only with no bytes.
+func (k *skeleton) stays(i SectionIndex) bool {
+	f := k.fate[i]
+	return f == FateKept || f == FateIneligible || f == FateThunk
+}
+
 // inOutput says whether a section or what stands in its place has bytes in the
 // output.
 func (k *skeleton) inOutput(i SectionIndex) bool {
-	f := k.fate[i]
-	return (f == FateKept || f == FateIneligible || f == FateThunk) && k.bytes[i] > 0
+	return k.stays(i) && k.bytes[i] > 0
+}
+
+// refer takes what the section that was last added refers to.
+func (k *skeleton) refer(to []SectionIndex) {
+	if len(to) == 0 {
+		return
+	}
+	i := SectionIndex(len(k.fate) - 1)
+	if k.referred == nil {
+		k.referred = make([]bool, cap(k.fate))
+	}
+	k.astray = k.astray || k.fate[i] == FateDropped
+	last := None
+	for _, t := range to {
+		if t <= last || int(t) >= len(k.referred) {
+			k.astray = true
+			break
+		}
+		k.referred[t], last = true, t
+	}
+}
+
+// endEdges checks what refer was told, once all sections have been added.
+func (k *skeleton) endEdges(rows Rows) error {
+	for i, is := range k.referred {
+		k.astray = k.astray || is && !k.live(SectionIndex(i))
+	}
+	if !k.astray {
+		return nil
+	}
+	var to []SectionIndex
+	for i := range SectionIndex(rows.Len) {
+		to = rows.Targets(i, to[:0])
+		if err := k.checkTargets(i, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkTargets checks what section i refers to.

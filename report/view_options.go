@@ -77,7 +77,7 @@ func (z *Sizes) SymbolName(symbol string, style NameStyle) string {
 		return symbol
 	case NamesFull:
 		if _, hash, ok := cutLegacyHash(trimSymbol(symbol)); ok {
-			return z.Demangled(symbol) + "::h" + hash
+			return fmt.Sprintf("%s::h%016x", z.Demangled(symbol), hash)
 		}
 	}
 	return z.Demangled(symbol)

@@ -61,7 +61,6 @@ type ahead struct {
 
 // version is a report written down but for its tail, with something left out.
 type version struct {
-	omit   omission
 	e      encoder
 	packed *bytes.Buffer
 	packer *gzip.Writer
@@ -92,9 +91,7 @@ func Begin(r *Report, rows Rows, expected func(*Sums) uint64) (*Unfinished, erro
 			}
 			a.size = c.bytes()
 			a.level = level(a.size, size)
-			if a.version, err = u.newVersion(omit, c, a.level); err != nil {
-				return nil, err
-			}
+			a.version = u.newVersion(omit, c, a.level)
 			least += uint64(a.version.packed.Len()) - a.least
 			a.least = uint64(a.version.packed.Len())
 		}
@@ -155,9 +152,7 @@ func (u *Unfinished) Write(w io.Writer) error {
 				if err != nil {
 					return err
 				}
-				if v, err = u.newVersion(omit, c, level(c.bytes(), u.r.Output.Size)); err != nil {
-					return err
-				}
+				v = u.newVersion(omit, c, level(c.bytes(), u.r.Output.Size))
 			}
 			if b = v.end(u); !more || !tooLarge(uint64(len(b)), u.r.Output.Size) {
 				break
@@ -199,7 +194,8 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 	}
 	moved := u.moved(omit)
 	var s Section
-	var ids []uint32
+	var keys []uint64
+	var targets []SectionIndex
 	for i := range SectionIndex(u.rows.Len) {
 		u.rows.Section(i, &s)
 		if first {
@@ -219,11 +215,20 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 			back = int64(moved[i] - moved[s.Into])
 		}
 		hashes := len(c.names.hashes)
-		ids = c.add(&s, back, omit.hashes && s.Fate == FateDropped, ids[:0])
+		keys = c.add(&s, back, omit.hashes && s.Fate == FateDropped, keys[:0])
 		if first {
-			place.add(i, &s, ids)
+			place.add(i, &s, keys)
 			if s.Fate == FateDropped {
 				u.hashes += len(c.names.hashes) - hashes
+			}
+		}
+		if !omit.edges && u.rows.Targets != nil {
+			targets = u.rows.Targets(i, targets[:0])
+			if first {
+				k.refer(targets)
+			}
+			if s.Fate != FateDropped {
+				c.refer(i, targets, moved)
 			}
 		}
 	}
@@ -232,7 +237,7 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 			return nil, err
 		}
 		u.r.Totals = k.totals
-		place.names = c.names.names
+		place.end()
 		u.skeleton, u.place = k, place
 	}
 	u.last = c
@@ -257,23 +262,26 @@ func (u *Unfinished) moved(omit omission) []SectionIndex {
 }
 
 // newVersion writes down a version.
-func (u *Unfinished) newVersion(omit omission, c *columns, level int) (*version, error) {
-	v := &version{omit: omit, packed: &bytes.Buffer{}}
+func (u *Unfinished) newVersion(omit omission, c *columns, level int) *version {
+	v := &version{packed: &bytes.Buffer{}}
 	v.packed.Grow(c.bytes()/3 + 1024)
 	v.packer = newPacker(v.packed, level)
 	v.e = encoder{b: append(make([]byte, 0, 1<<16), '{'), w: v.packer}
-	if err := u.head(&v.e, omit, c); err != nil {
-		return nil, err
+	u.head(&v.e, omit, c)
+	if !omit.edges && u.rows.Targets != nil {
+		v.e.object("edges", func() {
+			v.e.array("count", c.edgeCount)
+			v.e.array("to", c.edgeTo)
+		})
 	}
-	omits := func(i SectionIndex) bool { return omit.leavesOut(u.skeleton, i) }
-	c.write(&v.e, u.skeleton.groups(u.skeleton.class, omits), u.skeleton.groups(u.skeleton.shape, omits))
+	c.write(&v.e, u.skeleton.groups(u.skeleton.class), u.skeleton.groups(u.skeleton.shape))
 	v.e.flush()
-	return v, nil
+	return v
 }
 
 // end adds the tail and returns the file's bytes.
 func (v *version) end(u *Unfinished) []byte {
-	v.e.tail(u, v.omit)
+	v.e.tail(u)
 	v.e.flush()
 	v.e.write(v.e.b)
 	v.packer.Close()
@@ -336,7 +344,7 @@ func newPacker(to *bytes.Buffer, level int) *gzip.Writer {
 
 // head writes what comes before the columns of sections. docs/report-schema.md
 // states what each field means; decode is its inverse.
-func (u *Unfinished) head(e *encoder, omit omission, c *columns) error {
+func (u *Unfinished) head(e *encoder, omit omission, c *columns) {
 	r, moved := u.r, u.moved(omit)
 	e.text("format", formatName)
 	e.number("schema", Schema)
@@ -395,55 +403,17 @@ func (u *Unfinished) head(e *encoder, omit omission, c *columns) error {
 		e.number("section", uint64(at))
 		e.text("why", r.Roots[i].Why)
 	})
-	if omit.edges || u.rows.Targets == nil {
-		return nil
-	}
-	return u.edges(e, moved, omit)
-}
-
-func (u *Unfinished) edges(e *encoder, moved []SectionIndex, omit omission) error {
-	count, to := make(numbers, 0, u.rows.Len*9/4), make(numbers, 0, u.rows.Len*4)
-	var targets []SectionIndex
-	for i := range SectionIndex(u.rows.Len) {
-		targets = u.rows.Targets(i, targets[:0])
-		if err := u.skeleton.checkTargets(i, targets); err != nil {
-			return err
-		}
-		if omit.leavesOut(u.skeleton, i) {
-			continue
-		}
-		count.add(int64(len(targets)))
-		last := i
-		if moved != nil {
-			last = moved[i]
-		}
-		for _, t := range targets {
-			if moved != nil {
-				t = moved[t]
-			}
-			to.add(int64(t - last))
-			last = t
-		}
-	}
-	e.object("edges", func() {
-		e.array("count", count)
-		e.array("to", to)
-	})
-	return nil
 }
 
 // tail adds what only the output tells: the column of addresses, with which
 // the sections end, and the output itself.
-func (e *encoder) tail(u *Unfinished, omit omission) {
-	addr := make(numbers, 0, len(u.addr)*9/4)
+func (e *encoder) tail(u *Unfinished) {
+	k := u.skeleton
+	addr := make(numbers, 0, len(u.addr)*3/2)
 	var place placer
 	for i, at := range u.addr {
-		if k := u.skeleton; !omit.leavesOut(k, SectionIndex(i)) {
-			left := k.bytes[i]
-			if k.fate[i] == FateDropped {
-				left = 0
-			}
-			addr.add(place.encode(at, k.kind[i], 1<<k.align[i], left))
+		if k.stays(SectionIndex(i)) {
+			addr.add(place.encode(at, k.kind[i], 1<<k.align[i], k.bytes[i]))
 		}
 	}
 	e.array("addr", addr)
