@@ -345,7 +345,6 @@ func (in *inputs) readMembers(file *inputFile, image []byte) error {
 	file.members = make([]*merge.Member, len(a.Members))
 	for i := range a.Members {
 		m := &a.Members[i]
-		name := fmt.Sprintf("%s(%s)", a.Name, m.Name)
 		data, source, image := m.Data, resolve(in.cl.Dir, a.Name), image
 		if a.Thin {
 			source = resolve(in.cl.Dir, m.Path)
@@ -355,49 +354,52 @@ func (in *inputs) readMembers(file *inputFile, image []byte) error {
 			}
 			image = data
 		}
-		file.members[i] = &merge.Member{Name: m.Name, Parse: func() (*objfile.File, error) {
-			switch {
-			case objfile.IsBitcode(data):
+		parse := func() (*objfile.File, error) {
+			if objfile.FileType(data) != objfile.ET_REL || isMetadata(m.Name) {
+				return nil, nil
+			}
+			return objfile.Parse(a.Name+"("+m.Name+")", data)
+		}
+		note := func(f *objfile.File) {
+			if f != nil {
+				in.noteBytecode(f)
+			} else if objfile.IsBitcode(data) {
 				in.pinAll = true
-				return nil, nil
-			case objfile.FileType(data) != objfile.ET_REL || isMetadata(m.Name):
-				return nil, nil
 			}
-			f, err := objfile.Parse(name, data)
-			if err != nil {
-				return nil, err
-			}
-			in.noteBytecode(f)
-			if a.Symbols != nil {
-				// Without an index it is also parsed to see what it defines.
+		}
+		taken := func(f *objfile.File) {
+			if note(f); f != nil {
 				in.ahead.add(filepath.Base(m.Name), f, source, image)
 			}
-			return f, nil
-		}}
-	}
-	if a.Symbols != nil {
-		for _, s := range a.Symbols {
-			m := file.members[s.Member]
-			m.Defines = append(m.Defines, s.Name)
 		}
-		return nil
-	}
-	for i := range a.Members {
-		m := file.members[i]
-		f, err := m.Parse()
-		if err != nil {
-			return err
-		}
-		if f == nil {
-			continue
-		}
-		for k := f.FirstGlobal; k < f.NumSymbols; k++ {
-			if s := f.Symbol(k); s.Section != objfile.SecUndef {
-				m.Defines = append(m.Defines, f.NameOf(&s))
+		file.members[i] = &merge.Member{Name: m.Name, Parse: parse, Taken: taken}
+		if a.Symbols == nil {
+			f, err := parse()
+			if err != nil {
+				return err
 			}
+			note(f)
+			file.members[i].Defines = definedNames(f)
 		}
+	}
+	for _, s := range a.Symbols {
+		m := file.members[s.Member]
+		m.Defines = append(m.Defines, s.Name)
 	}
 	return nil
+}
+
+// definedNames lists the names that an object defines for others.
+func definedNames(f *objfile.File) (names []string) {
+	if f == nil {
+		return nil
+	}
+	for k := f.FirstGlobal; k < f.NumSymbols; k++ {
+		if s := f.Symbol(k); s.Section != objfile.SecUndef {
+			names = append(names, f.NameOf(&s))
+		}
+	}
+	return names
 }
 
 // objects goes through the objects of a file that take part in the link, with

@@ -67,9 +67,11 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	p.clock.lap("read")
 	// Each input is now open and its format known; archives are not yet
 	// searched.
-	if agree, err := p.extract(); err != nil {
+	search, agree, err := p.extract()
+	if err != nil {
 		return nil, err
-	} else if !agree {
+	}
+	if !agree {
 		return unchanged("which archive members the real linker extracts is not certain")
 	}
 	if p.in.pinAll || p.in.bytecode && p.kind != KindLLD {
@@ -99,7 +101,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.Search = search
 	link, err := merge.NewLink(files, opt)
+	opt.Search = nil
 	if err != nil {
 		return unchanged(err.Error())
 	}
@@ -206,7 +210,7 @@ var listsInputs = []string{"-dependency-file", "-reproduce", "-repro,", "-why-ex
 
 // extract searches the archives as the real linker will. Where its way is
 // not known, both ways must agree; agree is false if they don't.
-func (p *preparation) extract() (agree bool, err error) {
+func (p *preparation) extract() (search *merge.Search, agree bool, err error) {
 	roots := append([]string{}, p.cl.Undefined...)
 	if p.script != nil {
 		roots = append(roots, p.script.roots...)
@@ -219,26 +223,26 @@ func (p *preparation) extract() (agree bool, err error) {
 	}
 	inputs := p.in.resolverInputs()
 	agree = true
+	eager := p.kind != KindBFD && p.kind != KindGold
+	if search, err = merge.Extract(inputs, roots, eager); err != nil {
+		return nil, false, err
+	}
 	switch p.kind {
 	case KindLLD:
-		err = merge.Extract(inputs, roots, true)
 	case KindMold, KindWild:
 		// They take objects in the order of the command line.
-		err = merge.Extract(inputs, roots, true)
-		return merge.Contested(inputs) == "", err
+		return search, search.Contested() == "", nil
 	case KindBFD, KindGold:
-		err = merge.Extract(inputs, roots, false)
-		agree = merge.Contested(inputs) == ""
+		agree = search.Contested() == ""
 	default:
-		if err = merge.Extract(inputs, roots, true); err != nil {
-			return false, err
+		taken := search.Taken()
+		if search, err = merge.Extract(inputs, roots, false); err != nil {
+			return nil, false, err
 		}
-		eager := merge.Taken(inputs)
-		err = merge.Extract(inputs, roots, false)
-		agree = merge.Taken(inputs) == eager && merge.Contested(inputs) == ""
+		agree = search.Taken() == taken && search.Contested() == ""
 	}
 	p.in.arrange()
-	return agree, err
+	return search, agree, nil
 }
 
 func entrySymbol(cl *CommandLine) string {

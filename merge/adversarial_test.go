@@ -524,7 +524,7 @@ func TestOrderOfExtraction(t *testing.T) {
 	sources := []string{callers("y"), "!" + fn("x", "call w\nret"), "!" + fn("w", "ret"), "!" + fn("y", "call z\ncall x\nret"), "!" + fn("z", "ret")}
 	for _, eager := range []bool{true, false} {
 		in := inputs(t, sources...)
-		if err := Extract(in, nil, eager); err != nil {
+		if _, err := Extract(in, nil, eager); err != nil {
 			t.Fatal(err)
 		}
 		order := map[string]int{}
@@ -547,7 +547,7 @@ func TestOrderOfExtraction(t *testing.T) {
 	}
 	// What an archive offered before is taken while a later input is read.
 	in := inputs(t, "!"+fn("x", "ret"), callers("x"))
-	if err := Extract(in, nil, true); err != nil {
+	if _, err := Extract(in, nil, true); err != nil {
 		t.Fatal(err)
 	}
 	if during, _ := in[0].Members[0].Extracted(); in[0].Members[0].File() == nil || during != 1 {
@@ -563,10 +563,11 @@ func TestContested(t *testing.T) {
 		in   []Input
 		want string
 	}{{common, "x"}, {plain, ""}} {
-		if err := Extract(c.in, nil, false); err != nil {
+		x, err := Extract(c.in, nil, false)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if got := Contested(c.in); got != c.want {
+		if got := x.Contested(); got != c.want {
 			t.Errorf("contested is %q, want %q", got, c.want)
 		}
 	}
@@ -574,10 +575,11 @@ func TestContested(t *testing.T) {
 	shared := inputs(t, callers("f"), "!"+fn("f", "ret"))
 	library := assemble(t, fn("f", "ret"))[0]
 	in := []Input{shared[0], {Shared: library}, shared[1]}
-	if err := Extract(in, nil, false); err != nil {
+	x, err := Extract(in, nil, false)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Contested(in); got != "f" {
+	if got := x.Contested(); got != "f" {
 		t.Errorf("contested is %q, want f", got)
 	}
 }

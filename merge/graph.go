@@ -47,7 +47,8 @@ type Object struct {
 	// section symbols left out.
 	syms     []uint32
 	symStart []uint32 // indexed by section index, into syms; one longer than the sections
-	targets  []target // indexed by symbol index: what a reference by it refers to
+	targets  []target // indexed by symbol index, local ones: what a reference by it refers to
+	stands   []target // Link.stands
 	// tied lists what SHF_LINK_ORDER ties to a section; by section index.
 	tied map[uint32][]uint32
 }
@@ -84,6 +85,8 @@ type definition struct {
 	// hidden: some object has the name as hidden. Of several visibilities the
 	// narrowest holds, be it that of a mere reference.
 	hidden bool
+	// unique: the definition is STB_GNU_UNIQUE.
+	unique bool
 }
 
 // rank orders definitions of one name; a higher one wins, among equals the
@@ -102,8 +105,9 @@ type Link struct {
 	Arch    *objfile.Arch
 	Objects []*Object
 
-	names   *nameTable
+	names   linkNames
 	defs    []definition // indexed by SymID
+	stands  []target     // indexed by SymID: what a reference by the name refers to
 	symName []string     // indexed by SymID
 	objOf   []uint32     // indexed by SecID: the object
 	traits  []trait      // indexed by SecID
@@ -204,6 +208,9 @@ type Options struct {
 	Poison bool
 	// Strip: the linker leaves out debug information.
 	Strip bool
+	// Search is the search of archives that the objects come from, which has
+	// read their symbols and numbered their names; nil if there was none.
+	Search *Search
 	// Phase is told of the end of each phase, if it is not nil.
 	Phase func(name string)
 }
@@ -281,7 +288,8 @@ func NewLink(files []*objfile.File, opt Options) (*Link, error) {
 	// From here on names are numbers, and what each stands for is settled.
 	inParallel(len(l.Objects), func(i int) {
 		o := l.Objects[i]
-		l.aim(o)
+		o.stands = l.stands
+		o.listSymbols()
 		l.study(o)
 		l.characterise(o)
 	})
@@ -367,101 +375,132 @@ func (o *Object) dropped(section uint32) bool {
 
 // resolve chooses a definition for every global name.
 func (l *Link) resolve() {
-	l.numberNames()
-	for _, o := range l.Objects {
-		f := o.File
-		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-			s := f.Symbol(i)
-			id := o.globals[i-f.FirstGlobal]
-			if v := s.Visibility(); v == objfile.STV_HIDDEN || v == objfile.STV_INTERNAL {
-				l.defs[id].hidden = true
+	of, versioned := l.numberNames()
+	for n, o := range l.Objects {
+		g := of[n]
+		for i, id := range o.globals {
+			kind, d := g.kinds[i], &l.defs[id]
+			if kind.is(globalHidden) {
+				d.hidden = true
 			}
-			r := rankStrong
-			switch {
-			case s.Section == objfile.SecUndef:
+			r, symbol := kind.rank(), o.File.FirstGlobal+uint32(i)
+			if r == rankNone {
 				continue
-			case s.Defined() && o.dropped(s.Section):
-				l.losers[id] = append(l.losers[id], o.Base+SecID(s.Section))
-				continue
-			case s.Section == objfile.SecCommon || s.Type == objfile.STT_COMMON:
-				r = rankCommon
-			case s.Bind == objfile.STB_WEAK:
-				r = rankWeak
 			}
-			d := &l.defs[id]
+			if o.groups != nil && kind.is(globalPlaced) {
+				if s := o.File.Symbol(symbol); o.dropped(s.Section) {
+					l.losers[id] = append(l.losers[id], o.Base+SecID(s.Section))
+					continue
+				}
+			}
 			if d.rank != rankNone {
 				d.several = true
-				lost, at := o, s
+				lost, at := o, symbol
 				if r > d.rank {
-					lost = l.Objects[d.object]
-					at = lost.File.Symbol(d.symbol)
+					lost, at = l.Objects[d.object], d.symbol
 				}
-				if at.Defined() {
-					l.losers[id] = append(l.losers[id], lost.Base+SecID(at.Section))
+				if s := lost.File.Symbol(at); s.Defined() {
+					l.losers[id] = append(l.losers[id], lost.Base+SecID(s.Section))
 				}
 			}
 			if r > d.rank {
-				d.object, d.symbol, d.rank = o.index, i, r
+				d.object, d.symbol, d.rank, d.unique = o.index, symbol, r, kind.is(globalUnique)
 			}
 		}
 	}
-	for id := range l.defs {
-		d := &l.defs[id]
-		if d.rank == rankNone {
+	inChunks(len(l.defs), func(from, to int) {
+		for id := from; id < to; id++ {
+			d := &l.defs[id]
+			if d.rank == rankNone {
+				continue
+			}
+			if d.unique || l.opt.PinAll || !d.hidden && (l.opt.ExportAll || l.opt.Exports != nil && l.opt.Exports(l.symName[id])) {
+				d.exported = true
+			}
+		}
+	})
+	// A name with a version (.symver) stands for another one, too.
+	for _, id := range versioned {
+		if l.defs[id].rank == rankNone {
 			continue
 		}
-		s := l.Objects[d.object].File.Symbol(d.symbol)
-		if !d.hidden && (l.opt.ExportAll || l.opt.Exports != nil && l.opt.Exports(l.symName[id])) {
-			d.exported = true
-		}
-		// A name with a version (.symver) stands for another one, too.
-		plain, _, versioned := strings.Cut(l.symName[id], "@")
-		if s.Bind == objfile.STB_GNU_UNIQUE || l.opt.PinAll || versioned {
-			d.exported = true
-		}
-		if !versioned {
-			continue
-		}
+		l.defs[id].exported = true
+		plain, _, _ := strings.Cut(l.symName[id], "@")
 		if plain, ok := l.names.lookUp(plain); ok {
 			l.defs[plain].exported = true
 		}
 	}
+	l.stands = make([]target, len(l.defs))
+	inChunks(len(l.defs), func(from, to int) {
+		for id := from; id < to; id++ {
+			l.stands[id] = l.standsFor(SymID(id))
+		}
+	})
+}
+
+// linkNames numbers the names of a link. Those of the search that found its
+// objects are more, for archives offer what nobody wants.
+type linkNames struct {
+	all    *nameTable
+	number []SymID // indexed by number in all: the number + 1, 0 for none
+}
+
+// lookUp returns the number of a name, if it has one.
+func (n *linkNames) lookUp(name string) (SymID, bool) {
+	id, ok := n.all.lookUp(name)
+	if !ok || int(id) >= len(n.number) || n.number[id] == 0 {
+		return 0, false
+	}
+	return n.number[id] - 1, true
 }
 
 // numberNames gives every global name of the objects a number, by which it
-// goes from here on.
-func (l *Link) numberNames() {
-	type hashed struct {
-		names  []string
-		hashes []uint64
-	}
-	of := make([]hashed, len(l.Objects)) // indexed by object: its global symbols
+// goes from here on. It returns what the symbols of each object are to their
+// names, and the names with a version.
+func (l *Link) numberNames() (of []*globals, versioned []SymID) {
+	of = make([]*globals, len(l.Objects)) // indexed by object
+	search := l.opt.Search
+	l.opt.Search = nil
 	inParallel(len(l.Objects), func(n int) {
 		f := l.Objects[n].File
-		h := hashed{make([]string, f.NumSymbols-f.FirstGlobal), make([]uint64, f.NumSymbols-f.FirstGlobal)}
-		for i := range h.names {
-			h.names[i] = f.SymbolName(f.FirstGlobal + uint32(i))
-			h.hashes[i] = hashName(h.names[i])
+		if search != nil {
+			of[n] = search.files[f]
 		}
-		of[n] = h
+		if of[n] == nil {
+			of[n] = readGlobals(f)
+		}
 	})
 	total := 0
 	for n := range of {
 		total += len(of[n].names)
 	}
-	l.names = newNameTable(total / 2)
-	l.defs = make([]definition, 0, total/2)
+	if search != nil {
+		l.names.all = search.names
+	} else {
+		l.names.all = newNameTable(total / 2)
+	}
+	l.names.number = make([]SymID, len(l.names.all.names), len(l.names.all.names)+total/4)
+	l.defs, l.symName = make([]definition, 0, total/2), make([]string, 0, total/2)
 	for n, o := range l.Objects {
-		o.globals = make([]SymID, len(of[n].names))
-		for i, name := range of[n].names {
-			id, isNew := l.names.add(name, of[n].hashes[i])
-			if isNew {
-				l.defs = append(l.defs, definition{})
+		g := of[n]
+		o.globals = make([]SymID, len(g.names))
+		for i, name := range g.names {
+			var in SymID // all
+			if g.ids != nil {
+				in = g.ids[i]
+			} else if in, _ = l.names.all.add(name, g.hashes[i]); int(in) == len(l.names.number) {
+				l.names.number = append(l.names.number, 0)
 			}
-			o.globals[i] = id
+			if l.names.number[in] == 0 {
+				l.defs, l.symName = append(l.defs, definition{}), append(l.symName, name)
+				l.names.number[in] = SymID(len(l.defs))
+				if g.kinds[i].is(globalVersioned) {
+					versioned = append(versioned, SymID(len(l.defs)-1))
+				}
+			}
+			o.globals[i] = l.names.number[in] - 1
 		}
 	}
-	l.symName = l.names.names
 	// The objects have many times as many names as the options.
 	for name, yes := range l.opt.Pinned {
 		if id, ok := l.names.lookUp(name); ok {
@@ -473,6 +512,7 @@ func (l *Link) numberNames() {
 			l.defs[id].exported = yes
 		}
 	}
+	return of, versioned
 }
 
 // study reads what later phases want to know of one object: who compiled
@@ -484,7 +524,6 @@ func (l *Link) study(o *Object) {
 	if f.Symtab == 0 {
 		o.leave("no symbol table")
 		o.fdeStart = make([]uint32, len(f.Sections)+1)
-		o.symStart = make([]uint32, len(f.Sections)+1)
 		return
 	}
 	for i := range f.Sections {
@@ -505,7 +544,6 @@ func (l *Link) study(o *Object) {
 			o.leave("GCC bytecode (LTO)")
 		}
 	}
-	o.listSymbols()
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		if s.Flags&objfile.SHF_ALLOC == 0 && !readsPlaces(s) || s.MultiRel {
@@ -528,15 +566,21 @@ func (l *Link) study(o *Object) {
 	o.tieMetadata()
 }
 
-// listSymbols lists the symbols of each section, in one array for all.
+// listSymbols lists the symbols of each section, in one array for all, and
+// finds what the local ones refer to.
 func (o *Object) listSymbols() {
 	f := o.File
 	o.symStart = make([]uint32, len(f.Sections)+1)
+	o.targets = make([]target, max(f.FirstGlobal, 1))
 	owner := make([]uint32, f.NumSymbols) // by symbol: its section, 0 if it counts for none
 	for i := uint32(1); i < f.NumSymbols; i++ {
-		if s := f.Symbol(i); ownable(&s) {
+		s := f.Symbol(i)
+		if ownable(&s) {
 			owner[i] = s.Section
 			o.symStart[s.Section]++
+		}
+		if i < f.FirstGlobal {
+			o.targets[i] = o.targetOf(&s)
 		}
 	}
 	end := uint32(0)
@@ -721,46 +765,19 @@ func (l *Link) resolveRef(o *Object, sym uint32) target { return *o.target(sym) 
 
 // target is what a symbol refers to.
 func (o *Object) target(sym uint32) *target {
-	if sym >= uint32(len(o.targets)) {
-		return &o.targets[0] // only in an object that is left alone
+	if sym < uint32(len(o.targets)) {
+		return &o.targets[sym]
 	}
-	return &o.targets[sym]
+	if k := sym - o.File.FirstGlobal; k < uint32(len(o.globals)) {
+		return &o.stands[o.globals[k]]
+	}
+	return &o.targets[0] // only in an object that is left alone
 }
 
-// aim finds what each symbol of an object refers to. Relocations are many
-// times as many as symbols.
-func (l *Link) aim(o *Object) {
-	o.targets = make([]target, max(o.File.NumSymbols, 1))
-	for i := uint32(1); i < o.File.NumSymbols; i++ {
-		o.targets[i] = l.targetOf(o, i)
-	}
-}
-
-// targetOf says what a symbol of an object, not the first, refers to.
-func (l *Link) targetOf(o *Object, sym uint32) target {
-	var t target
-	s := o.File.Symbol(sym)
-	t.typ = s.Type
-	if sym >= o.File.FirstGlobal {
-		t.global, t.sym = true, o.globals[sym-o.File.FirstGlobal]
-		d := &l.defs[t.sym]
-		if d.rank == rankNone || d.rank == rankCommon || d.pinned {
-			t.kind = toSymbol
-			return t
-		}
-		o = l.Objects[d.object]
-		s = o.File.Symbol(d.symbol)
-		t.typ = s.Type
-		if l.opt.Shared && d.exported {
-			// Another module's definition can take its place at run time.
-			if v := s.Visibility(); v == objfile.STV_DEFAULT {
-				t.kind = toSymbol
-				return t
-			}
-		}
-	}
-	t.section = s.Type == objfile.STT_SECTION
-	t.value = s.Value
+// targetOf says what a symbol of an object, not the first, refers to if it
+// stands for itself.
+func (o *Object) targetOf(s *objfile.Symbol) target {
+	t := target{typ: s.Type, section: s.Type == objfile.STT_SECTION, value: s.Value}
 	switch {
 	case s.Section == objfile.SecUndef || s.Section == objfile.SecCommon:
 		t.kind = toSymbol
@@ -771,6 +788,27 @@ func (l *Link) targetOf(o *Object, sym uint32) target {
 	default:
 		t.kind, t.sec = toSection, o.Base+SecID(s.Section)
 	}
+	return t
+}
+
+// standsFor says what a reference by a global name refers to.
+func (l *Link) standsFor(id SymID) target {
+	d := &l.defs[id]
+	name := target{kind: toSymbol, global: true, sym: id}
+	if d.rank == rankNone {
+		return name
+	}
+	o := l.Objects[d.object]
+	s := o.File.Symbol(d.symbol)
+	name.typ = s.Type
+	if d.rank == rankCommon || d.pinned {
+		return name
+	}
+	if l.opt.Shared && d.exported && s.Visibility() == objfile.STV_DEFAULT {
+		return name // another module's definition can take its place at run time
+	}
+	t := o.targetOf(&s)
+	t.global, t.sym = true, id
 	return t
 }
 

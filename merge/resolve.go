@@ -1,9 +1,9 @@
 package merge
 
 import (
-	"fmt"
-	"slices"
-	"strings"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"leanlink/objfile"
 )
@@ -23,15 +23,33 @@ type Member struct {
 	Name string
 	// Defines lists the symbols for which a linker extracts the member.
 	Defines []string
-	// Parse reads the member; it is called at most once in a search.
+	// Parse reads the member, nil for what is no object. It is called at most
+	// once, on any thread, and perhaps for a member that is not extracted.
 	Parse func() (*objfile.File, error)
+	// Taken is told of the member's being extracted, if it is not nil: once,
+	// in order.
+	Taken func(*objfile.File)
 
+	once    sync.Once
 	file    *objfile.File
-	ids     []SymID // of Defines, in the search that is under way
+	globals *globals
+	err     error
+	hashes  []uint64 // of Defines
+	ids     []SymID  // of Defines, in the search that is under way
 	taken   bool
-	skipped bool // not an ELF object: nothing to extract
+	asked   bool // it is being read before its turn
+	told    bool // Taken was called
 	during  int
 	rank    int
+}
+
+// read parses the member, if nobody has.
+func (m *Member) read() {
+	m.once.Do(func() {
+		if m.file, m.err = m.Parse(); m.err == nil && m.file != nil {
+			m.globals = readGlobals(m.file)
+		}
+	})
 }
 
 // Extracted says when an extracted member came into the link: while the input
@@ -46,85 +64,6 @@ func (m *Member) File() *objfile.File {
 	return m.file
 }
 
-// Taken names the extracted members, by their places, to compare two ways of
-// extracting.
-func Taken(inputs []Input) string {
-	var b strings.Builder
-	for i := range inputs {
-		for k, m := range inputs[i].Members {
-			if m.taken {
-				fmt.Fprintf(&b, "%d.%d ", i, k)
-			}
-		}
-	}
-	return b.String()
-}
-
-// Contested returns a name over which linkers that search archives in one way
-// otherwise come to different members, "" if there is none: an object has a
-// common symbol that a member not extracted may define, or refers to what both
-// a shared object and such a member offer. It is to be asked after Extract.
-func Contested(inputs []Input) string {
-	common, wanted, shared := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	look := func(f *objfile.File) {
-		for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-			switch s := f.Symbol(i); {
-			case s.Section == objfile.SecCommon || s.Type == objfile.STT_COMMON:
-				common[f.NameOf(&s)] = true
-			case s.Section == objfile.SecUndef && s.Bind != objfile.STB_WEAK:
-				wanted[f.NameOf(&s)] = true
-			}
-		}
-	}
-	for i := range inputs {
-		in := &inputs[i]
-		if f := in.File; f != nil {
-			look(f)
-		}
-		if f := in.Shared; f != nil {
-			for k := f.FirstGlobal; k < f.NumSymbols; k++ {
-				if f.Offers(k) {
-					shared[f.SymbolName(k)] = true
-				}
-			}
-		}
-		for _, m := range in.Members {
-			if f := m.File(); f != nil {
-				look(f)
-			}
-		}
-	}
-	offered := map[string]bool{}
-	for i := range inputs {
-		for _, m := range inputs[i].Members {
-			for _, name := range m.Defines {
-				if m.taken {
-					delete(wanted, name) // what is defined is not looked for
-				} else {
-					offered[name] = true
-				}
-			}
-		}
-		if f := inputs[i].File; f != nil {
-			for k := f.FirstGlobal; k < f.NumSymbols; k++ {
-				if s := f.Symbol(k); s.Section != objfile.SecUndef {
-					delete(wanted, f.NameOf(&s))
-				}
-			}
-		}
-	}
-	var names []string
-	for name := range offered {
-		if common[name] || wanted[name] && shared[name] {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	return slices.Min(names)
-}
-
 // symState is what a name stands for while archives are being searched.
 type symState uint8
 
@@ -136,20 +75,27 @@ const (
 	symDefined
 )
 
-// extraction is the state of a simulated search of archives.
-type extraction struct {
-	names *nameTable
+// Search is a simulated search of archives, and what it came to.
+type Search struct {
+	inputs []Input
+	names  *nameTable
+	// files has what was read of the objects that take part and of the shared
+	// objects, their names numbered.
+	files map[*objfile.File]*globals
 	state []symState // indexed by SymID of names
-	lazy  []*Member  // by the same: first member on offer, position-independent search only
+	lazy  []*Member  // by the same: the first member on offer
 	eager bool       // lld and mold: archives are on offer from anywhere on the line
 	now   int        // index of the input that is being read
 	count int        // of members taken
 	err   error
+	// ahead takes members that are sure to be extracted soon, for other threads
+	// to read them before their turn; nil where there is but one.
+	ahead chan *Member
 }
 
 // id numbers a name.
-func (x *extraction) id(name string) SymID {
-	id, isNew := x.names.add(name, hashName(name))
+func (x *Search) id(name string, hash uint64) SymID {
+	id, isNew := x.names.add(name, hash)
 	if isNew {
 		x.state, x.lazy = append(x.state, symUnseen), append(x.lazy, nil)
 	}
@@ -164,17 +110,12 @@ func (x *extraction) id(name string) SymID {
 // undefined by then, and a group until nothing new turns up; lld, mold and
 // wild keep every member on offer from wherever it stands. eager chooses the
 // second way.
-func Extract(inputs []Input, roots []string, eager bool) error {
-	offered := 0
-	for i := range inputs {
-		for _, m := range inputs[i].Members {
-			m.taken, m.ids = false, nil
-			offered += len(m.Defines)
-		}
-	}
-	x := &extraction{names: newNameTable(offered), eager: eager}
+func Extract(inputs []Input, roots []string, eager bool) (*Search, error) {
+	x := &Search{inputs: inputs, eager: eager, files: map[*objfile.File]*globals{}}
+	x.begin()
+	defer x.readAhead()()
 	for _, name := range roots {
-		x.want(x.id(name))
+		x.want(x.id(name, hashName(name)))
 	}
 	for i := 0; i < len(inputs); i++ {
 		in := &inputs[i]
@@ -183,6 +124,7 @@ func Extract(inputs []Input, roots []string, eager bool) error {
 		case in.File != nil || in.Shared != nil || in.Whole:
 			x.whole(in)
 		case eager:
+			x.expect(in.Members)
 			for _, m := range in.Members {
 				x.offer(m)
 			}
@@ -217,14 +159,108 @@ func Extract(inputs []Input, roots []string, eager bool) error {
 			i = last
 		}
 		if x.err != nil {
-			return x.err
+			return nil, x.err
 		}
 	}
-	return x.err
+	return x, x.err
+}
+
+// begin reads the symbols of the inputs that take part whatever is wanted, and
+// hashes the names of what archives offer.
+func (x *Search) begin() {
+	read := make([]*globals, len(x.inputs))
+	inParallel(len(x.inputs), func(i int) {
+		in := &x.inputs[i]
+		switch {
+		case in.File != nil:
+			read[i] = readGlobals(in.File)
+		case in.Shared != nil:
+			read[i] = readGlobals(in.Shared)
+		}
+		for _, m := range in.Members {
+			m.taken, m.ids = false, nil
+			if m.hashes == nil {
+				m.hashes = make([]uint64, len(m.Defines))
+				for k, name := range m.Defines {
+					m.hashes[k] = hashName(name)
+				}
+			}
+		}
+	})
+	names := 0
+	for i := range x.inputs {
+		in := &x.inputs[i]
+		switch {
+		case in.File != nil:
+			x.files[in.File] = read[i]
+		case in.Shared != nil:
+			x.files[in.Shared] = read[i]
+		}
+		if read[i] != nil {
+			names += len(read[i].names)
+		}
+		for _, m := range in.Members {
+			names += len(m.Defines)
+		}
+	}
+	x.names = newNameTable(names)
+	x.state, x.lazy = make([]symState, 0, names), make([]*Member, 0, names)
+}
+
+// readAhead starts what reads members before their turn, and returns what ends
+// it. Which members are extracted, and in which order, is decided without it.
+func (x *Search) readAhead() (end func()) {
+	threads := runtime.GOMAXPROCS(0) - 1
+	if threads == 0 {
+		return func() {}
+	}
+	var over atomic.Bool
+	var g sync.WaitGroup
+	queue := make(chan *Member, 1<<10)
+	x.ahead = queue
+	for range threads {
+		g.Go(func() {
+			for m := range queue {
+				if !over.Load() {
+					m.read()
+				}
+			}
+		})
+	}
+	return func() {
+		over.Store(true)
+		close(queue)
+		g.Wait()
+		x.ahead = nil
+	}
+}
+
+// soon has a member read that is sure to be extracted, or nearly so.
+func (x *Search) soon(m *Member) {
+	if x.ahead == nil || m.asked || m.taken {
+		return
+	}
+	m.asked = true
+	select {
+	case x.ahead <- m:
+	default: // there is enough to do
+	}
+}
+
+// expect has the members read that what is wanted by now extracts.
+func (x *Search) expect(members []*Member) {
+	for _, m := range members {
+		for _, id := range x.defines(m) {
+			if x.state[id] == symWanted {
+				x.soon(m)
+				break
+			}
+		}
+	}
 }
 
 // whole adds an input all of which takes part.
-func (x *extraction) whole(in *Input) {
+func (x *Search) whole(in *Input) {
 	switch {
 	case in.File != nil:
 		x.object(in.File)
@@ -232,36 +268,51 @@ func (x *extraction) whole(in *Input) {
 		x.shared(in.Shared)
 	}
 	for _, m := range in.Members {
+		x.soon(m)
+	}
+	for _, m := range in.Members {
 		x.take(m)
 	}
 }
 
 // want notes a reference; in an eager search it extracts at once.
-func (x *extraction) want(id SymID) {
+func (x *Search) want(id SymID) {
 	if s := x.state[id]; s > symWeakRef {
 		return
 	}
 	x.state[id] = symWanted
-	if m := x.lazy[id]; m != nil {
+	if m := x.lazy[id]; m != nil && x.eager {
 		x.take(m)
 	}
 }
 
+// number numbers the names of a file's global symbols.
+func (x *Search) number(g *globals) {
+	g.ids = make([]SymID, len(g.names))
+	for k, name := range g.names {
+		g.ids[k] = x.id(name, g.hashes[k])
+	}
+}
+
 // object adds an object's symbols.
-func (x *extraction) object(f *objfile.File) {
-	ids := make([]SymID, f.NumSymbols-f.FirstGlobal)
-	for k := range ids {
-		s := f.Symbol(f.FirstGlobal + uint32(k))
-		ids[k] = x.id(f.NameOf(&s))
-		if s.Section != objfile.SecUndef {
-			x.state[ids[k]] = symDefined
+func (x *Search) object(f *objfile.File) {
+	g := x.files[f]
+	x.number(g)
+	for k, id := range g.ids {
+		if g.kinds[k].rank() != rankNone {
+			x.state[id] = symDefined
 		}
 	}
-	for k, id := range ids {
+	for k, id := range g.ids {
+		if m := x.lazy[id]; m != nil && x.state[id] <= symWeakRef && !g.kinds[k].is(globalWeak) {
+			x.soon(m)
+		}
+	}
+	for k, id := range g.ids {
 		if x.state[id] >= symWanted {
 			continue
 		}
-		if s := f.Symbol(f.FirstGlobal + uint32(k)); s.Bind == objfile.STB_WEAK {
+		if g.kinds[k].is(globalWeak) {
 			if x.state[id] == symUnseen {
 				x.state[id] = symWeakRef
 			}
@@ -276,26 +327,29 @@ func (x *extraction) object(f *objfile.File) {
 
 // shared adds a shared object's dynamic symbols. What it leaves undefined is
 // a reference like any other.
-func (x *extraction) shared(f *objfile.File) {
-	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
-		s := f.Symbol(i)
-		id := x.id(f.NameOf(&s))
-		if s.Section != objfile.SecUndef {
-			if f.Offers(i) && x.state[id] < symShared {
-				x.state[id] = symShared
-			}
-		} else if s.Bind != objfile.STB_WEAK {
+func (x *Search) shared(f *objfile.File) {
+	g := x.files[f]
+	x.number(g)
+	for k, id := range g.ids {
+		switch kind := g.kinds[k]; {
+		case kind.is(globalOld):
+		case kind.rank() != rankNone:
+			x.state[id] = max(x.state[id], symShared)
+		case !kind.is(globalWeak):
 			x.want(id)
 		}
 	}
 }
 
 // defines numbers the names that a member is extracted for.
-func (x *extraction) defines(m *Member) []SymID {
+func (x *Search) defines(m *Member) []SymID {
 	if m.ids == nil {
 		m.ids = make([]SymID, len(m.Defines))
 		for i, name := range m.Defines {
-			m.ids[i] = x.id(name)
+			id := x.id(name, m.hashes[i])
+			if m.ids[i] = id; !x.eager && x.lazy[id] == nil {
+				x.lazy[id] = m // for soon alone: it is extracted when its turn comes
+			}
 		}
 	}
 	return m.ids
@@ -303,7 +357,7 @@ func (x *extraction) defines(m *Member) []SymID {
 
 // offer makes a member's definitions available to later references and
 // serves the earlier ones.
-func (x *extraction) offer(m *Member) {
+func (x *Search) offer(m *Member) {
 	ids := x.defines(m)
 	for _, id := range ids {
 		if x.state[id] == symWanted {
@@ -319,7 +373,8 @@ func (x *extraction) offer(m *Member) {
 }
 
 // search extracts from one archive until a round finds nothing.
-func (x *extraction) search(members []*Member) (found bool) {
+func (x *Search) search(members []*Member) (found bool) {
+	x.expect(members)
 	for changed := true; changed && x.err == nil; {
 		changed = false
 		for _, m := range members {
@@ -339,21 +394,22 @@ func (x *extraction) search(members []*Member) (found bool) {
 }
 
 // take extracts a member.
-func (x *extraction) take(m *Member) {
+func (x *Search) take(m *Member) {
 	if m.taken || x.err != nil {
 		return
 	}
 	m.taken, m.during, m.rank = true, x.now, x.count
 	x.count++
-	if m.file == nil && !m.skipped {
-		f, err := m.Parse()
-		if err != nil {
-			x.err = err
-			return
-		}
-		m.file, m.skipped = f, f == nil
+	if m.read(); m.err != nil {
+		x.err = m.err
+		return
+	}
+	if !m.told && m.Taken != nil {
+		m.told = true
+		m.Taken(m.file)
 	}
 	if m.file != nil {
+		x.files[m.file] = m.globals
 		x.object(m.file)
 	}
 }

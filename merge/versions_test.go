@@ -68,7 +68,8 @@ func TestOldVersions(t *testing.T) {
 			return &Member{Name: "member.o", Defines: []string{"f"}, Parse: func() (*objfile.File, error) { return parse("member.o"), nil }}
 		}
 		in := []Input{{File: parse("main.o")}, {Shared: parse(library)}, {Members: []*Member{member()}}}
-		if err := Extract(in, []string{"main"}, false); err != nil {
+		x, err := Extract(in, []string{"main"}, false)
+		if err != nil {
 			t.Fatal(err)
 		}
 		taken := in[2].Members[0].File() != nil
@@ -76,7 +77,7 @@ func TestOldVersions(t *testing.T) {
 			t.Errorf("%s version: extracted %v", kind, taken)
 		}
 		contested := map[string]string{"default": "f"}[kind]
-		if got := Contested(in); got != contested {
+		if got := x.Contested(); got != contested {
 			t.Errorf("%s version: contested is %q, want %q", kind, got, contested)
 		}
 		for _, linker := range []string{"bfd", "gold", "lld", "mold"} {

@@ -15,7 +15,8 @@ import (
 // the plan stays.
 func (p *Plan) Forget() {
 	l := p.Link
-	l.names, l.losers, l.traits, l.weight, l.vtable, l.user, l.interior, l.noted, l.doubt, l.source = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
+	l.names = linkNames{}
+	l.losers, l.traits, l.weight, l.vtable, l.user, l.interior, l.noted, l.doubt, l.source = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	p.Align, p.leads, p.aliases, p.localAliases = nil, nil, nil, nil
 	p.names = sync.Pool{}
 	for _, o := range l.Objects {

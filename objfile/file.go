@@ -119,6 +119,9 @@ func (s *Section) IsDebug() bool {
 // Is64 reports the ELF class.
 func (f *File) Is64() bool { return f.class == class64 }
 
+// IsShared reports whether it is a shared object.
+func (f *File) IsShared() bool { return f.head.typ == ET_DYN }
+
 // WordSize is the size of an address in bytes: 4 or 8.
 func (f *File) WordSize() int { return f.class.wordSize() }
 
@@ -339,13 +342,8 @@ func (f *File) checkSymbols() error {
 // checkNames checks that the symbols' names are not too long for their
 // number. As a rule even the longest name for every symbol is not.
 func (f *File) checkNames() error {
-	left, longest := maxSharing*uint64(len(f.Data)), 0
-	for rest := f.strs; len(rest) > 0; {
-		n := bytes.IndexByte(rest, 0)
-		longest = max(longest, n)
-		rest = rest[n+1:]
-	}
-	if uint64(longest)*uint64(f.NumSymbols) <= left {
+	left := maxSharing * uint64(len(f.Data))
+	if f.NumSymbols == 0 || noLonger(f.strs, left/uint64(f.NumSymbols)) {
 		return nil
 	}
 	for i := range f.NumSymbols {
@@ -356,6 +354,20 @@ func (f *File) checkNames() error {
 		left -= n
 	}
 	return nil
+}
+
+// noLonger reports whether no string of a table, which ends with a NUL, is
+// longer than n. It looks at few of them: where there is a NUL in every n+1
+// bytes, none is.
+func noLonger(table []byte, n uint64) bool {
+	for uint64(len(table)) > n {
+		k := bytes.LastIndexByte(table[:n+1], 0)
+		if k < 0 {
+			return false
+		}
+		table = table[k+1:]
+	}
+	return true
 }
 
 func (f *File) fail(section uint32, off uint64, what string) error {
