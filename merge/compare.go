@@ -18,7 +18,7 @@ type operand struct {
 	// form is what else tells it apart: of a piece, what its section says of
 	// its pieces; of a slot of the GOT, the place within that; an IFUNC.
 	form  uint64
-	class string // operandPiece: the output section class
+	class uint32 // operandPiece: Link.class of the section
 	piece []byte // operandPiece: contents
 	// operandPiece: the section it lies in, and that section's alignment,
 	// where the leader's can be raised to it. Not compared.
@@ -91,10 +91,10 @@ func (f *folder) operandOf(o *Object, i uint32, rs objfile.Relocs, r objfile.Rel
 	case toDiscarded:
 		return operand{kind: operandSection, follows: -1, id: uint64(t.sec), off: int64(t.value) + addend, form: form}
 	}
-	if l.is(t.sec, hasPieces) && form == 0 {
+	if l.is(t.sec, hasPieces) && form == 0 && l.class[t.sec] != 0 {
 		to, ti := l.Of(t.sec)
 		if p, ok := piece(to.File, ti, *t, addend); ok {
-			p.class = f.outputClass(to, to.File.Sections[ti].Name)
+			p.class = l.class[t.sec]
 			return p
 		}
 	}
@@ -191,7 +191,7 @@ func (f *folder) same(a, b SecID) bool {
 	oa, ia := l.Of(a)
 	ob, ib := l.Of(b)
 	sa, sb := &oa.File.Sections[ia], &ob.File.Sections[ib]
-	if sa.Type != sb.Type || sa.Flags != sb.Flags || sa.Size != sb.Size || f.outputClass(oa, sa.Name) != f.outputClass(ob, sb.Name) {
+	if sa.Type != sb.Type || sa.Flags != sb.Flags || sa.Size != sb.Size || l.class[a] != l.class[b] {
 		return false
 	}
 	if !bytes.Equal(oa.File.Bytes(ia), ob.File.Bytes(ib)) || !f.sameRelocs(oa, ia, ob, ib) ||
@@ -254,36 +254,18 @@ func (f *folder) sameFrame(oa *Object, a fdeRef, ob *Object, b fdeRef) bool {
 		}
 	}
 	if ca.Personality != 0 {
-		x, okx := oa.frameRelocs[a.frame].find(ca.Personality)
-		y, oky := ob.frameRelocs[b.frame].find(cb.Personality)
-		if okx != oky {
+		x, y := oa.commonOf(a).personality, ob.commonOf(b).personality
+		if (x < 0) != (y < 0) {
 			return false
 		}
-		if okx {
-			p, q := ra.At(x), rb.At(y)
+		if x >= 0 {
+			p, q := ra.At(int(x)), rb.At(int(y))
 			if p.Type != q.Type || !f.sameOperand(f.operandOf(oa, ea.Section, ra, p), f.operandOf(ob, eb.Section, rb, q)) {
 				return false
 			}
 		}
 	}
 	return true
-}
-
-// innerRelocs lists the relocations of a frame entry but for those of the
-// function's address and the LSDA: where linkers shorten code, the function's
-// size and the places of its rows are differences between labels in it.
-func (o *Object) innerRelocs(ref fdeRef) (list []int) {
-	eh := o.frames[ref.frame]
-	fde, x := &eh.FDEs[ref.fde], o.frameRelocs[ref.frame]
-	for n := x.first(fde.Offset()); n < x.rs.Len(); n++ {
-		switch off := x.rs.At(x.nth(n)).Offset; {
-		case off >= fde.End():
-			return list
-		case off != fde.PCBegin() && (off != fde.LSDA() || fde.LSDA() == 0):
-			list = append(list, x.nth(n))
-		}
-	}
-	return list
 }
 
 // placeOf is the place in its own function that an inner relocation of a

@@ -357,10 +357,9 @@ func (e *editor) definesGlobal(section uint32) bool {
 func (e *editor) detach(section uint32) {
 	for _, ref := range e.o.framesOf(section) {
 		eh := e.o.frames[ref.frame]
-		if k, ok := e.o.frameRelocs[ref.frame].find(eh.FDEs[ref.fde].PCBegin()); ok {
-			r := e.o.File.Relocs(eh.Section).At(k)
-			e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
-		}
+		k := e.o.frameRelocs[ref.frame].nth(int(ref.begin))
+		r := e.o.File.Relocs(eh.Section).At(k)
+		e.edit.SetReloc(eh.Section, k, objfile.Reloc{Offset: r.Offset, Type: e.l.Arch.None})
 	}
 }
 

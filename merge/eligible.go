@@ -275,11 +275,7 @@ func (l *Link) whyNotFrames(o *Object, i uint32) Reason {
 		eh := o.frames[ref.frame]
 		rs := o.File.Relocs(eh.Section)
 		fde := &eh.FDEs[ref.fde]
-		k, ok := o.frameRelocs[ref.frame].find(fde.PCBegin())
-		if !ok {
-			return FrameForm
-		}
-		r := rs.At(k)
+		r := rs.At(o.frameRelocs[ref.frame].nth(int(ref.begin)))
 		s := o.File.Symbol(r.Sym)
 		addend, ok := l.addend(o, eh.Section, rs, r)
 		if !ok || l.Arch.Reloc(r.Type).Kind == objfile.RelDiff || int64(s.Value)+addend != 0 || fde.Range > o.File.Sections[i].Size {
@@ -296,16 +292,8 @@ func (l *Link) whyNotFrames(o *Object, i uint32) Reason {
 				return FrameForm
 			}
 		}
-		cie := &eh.CIEs[fde.CIE]
-		x := o.frameRelocs[ref.frame]
-		for n := x.first(cie.Offset); n < rs.Len(); n++ {
-			off := rs.At(x.nth(n)).Offset
-			if off >= cie.End {
-				break
-			}
-			if off != cie.Personality {
-				return FrameForm
-			}
+		if o.commonOf(ref).more {
+			return FrameForm
 		}
 	}
 	return Eligible

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
+	"sync"
 
 	"github.com/zeebo/xxh3"
 
@@ -114,49 +115,31 @@ func (l *Link) significant(id SecID) bool {
 	return false
 }
 
-// outputClass tells apart sections that can end up in different output
-// sections.
-func (f *folder) outputClass(o *Object, name string) string {
-	if f.l.opt.Class != nil {
-		return f.l.opt.Class(int(o.index), name)
-	}
-	return defaultClass(name)
-}
-
-// defaultClass is the first component of a name (.text of .text.main), two
-// for .data.rel.ro.
-func defaultClass(name string) string {
-	if strings.HasPrefix(name, ".data.rel.ro") {
-		return ".data.rel.ro"
-	}
-	if len(name) > 1 {
-		if k := strings.IndexByte(name[1:], '.'); k >= 0 {
-			return name[:k+1]
-		}
-	}
-	return name
-}
-
 // label gives every node its first class, by all that can be compared
 // without knowing classes, and collects its edges.
 func (f *folder) label() {
 	keys := make([]xxh3.Uint128, len(f.nodes))
 	f.succAt = make([]uint32, len(f.nodes)+1)
 	rows := make([][]int32, (len(f.nodes)+chunk-1)/chunk) // the edges of each chunk's nodes
+	var labelers sync.Pool
 	inChunks(len(f.nodes), func(from, to int) {
-		h := xxh3.New()
-		x := labeler{folder: f}
+		x, _ := labelers.Get().(*labeler)
+		if x == nil {
+			x = &labeler{folder: f, hash: xxh3.New()}
+		}
+		x.edges = x.edges[:0]
 		for n := from; n < to; n++ {
 			before := len(x.edges)
-			h.Reset()
+			x.hash.Reset()
 			x.node(f.nodes[n])
-			h.Write(x.buf)
+			x.hash.Write(x.buf)
 			o, i := f.l.Of(f.nodes[n])
-			h.Write(o.File.Bytes(i))
-			keys[n] = h.Sum128()
+			x.hash.Write(o.File.Bytes(i))
+			keys[n] = x.hash.Sum128()
 			f.succAt[n+1] = uint32(len(x.edges) - before)
 		}
-		rows[from/chunk] = x.edges
+		rows[from/chunk] = slices.Clone(x.edges)
+		labelers.Put(x)
 	})
 	for i := 1; i < len(f.succAt); i++ {
 		f.succAt[i] += f.succAt[i-1]
@@ -198,6 +181,7 @@ func (f *folder) classify(keys []xxh3.Uint128) {
 // labeler makes the labels of a run of nodes.
 type labeler struct {
 	*folder
+	hash  *xxh3.Hasher
 	buf   []byte
 	edges []int32
 }
@@ -207,8 +191,8 @@ type labeler struct {
 func (f *labeler) node(id SecID) {
 	o, i := f.l.Of(id)
 	s := &o.File.Sections[i]
-	buf := append(f.buf[:0], f.outputClass(o, s.Name)...)
-	buf = binary.LittleEndian.AppendUint64(append(buf, 0), s.Flags)
+	buf := binary.LittleEndian.AppendUint32(f.buf[:0], f.l.class[id])
+	buf = binary.LittleEndian.AppendUint64(buf, s.Flags)
 	buf = f.labelRelocs(buf, o, i)
 	if source, ok := f.l.source[id]; ok {
 		buf = binary.LittleEndian.AppendUint32(append(buf, "copy"...), uint32(source))
@@ -253,13 +237,15 @@ func (f *labeler) labelRelocs(buf []byte, o *Object, i uint32) []byte {
 
 // labelOperand appends an operand to a label, or an edge to the graph.
 func (f *labeler) labelOperand(buf []byte, typ uint32, op operand) []byte {
-	buf = binary.LittleEndian.AppendUint32(buf, typ)
-	buf = append(buf, byte(op.kind))
-	buf = binary.LittleEndian.AppendUint64(buf, op.id)
-	buf = binary.LittleEndian.AppendUint64(buf, uint64(op.off))
-	buf = binary.LittleEndian.AppendUint64(buf, op.form)
+	var b [29]byte
+	binary.LittleEndian.PutUint32(b[:], typ)
+	b[4] = byte(op.kind)
+	binary.LittleEndian.PutUint64(b[5:], op.id)
+	binary.LittleEndian.PutUint64(b[13:], uint64(op.off))
+	binary.LittleEndian.PutUint64(b[21:], op.form)
+	buf = append(buf, b[:]...)
 	if op.kind == operandPiece {
-		buf = append(append(buf, op.class...), 0)
+		buf = binary.LittleEndian.AppendUint32(buf, op.class)
 		buf = binary.LittleEndian.AppendUint32(buf, uint32(len(op.piece)))
 		buf = append(buf, op.piece...)
 	}
@@ -288,11 +274,9 @@ func (f *labeler) labelFrame(buf []byte, o *Object, ref fdeRef) []byte {
 		r := rs.At(int(ref.lsda))
 		buf = f.labelOperand(buf, r.Type, f.operandOf(o, eh.Section, rs, r))
 	}
-	if cie.Personality != 0 {
-		if k, ok := o.frameRelocs[ref.frame].find(cie.Personality); ok {
-			r := rs.At(k)
-			buf = f.labelOperand(buf, r.Type, f.operandOf(o, eh.Section, rs, r))
-		}
+	if k := o.commonOf(ref).personality; k >= 0 {
+		r := rs.At(int(k))
+		buf = f.labelOperand(buf, r.Type, f.operandOf(o, eh.Section, rs, r))
 	}
 	return buf
 }

@@ -3,7 +3,6 @@ package merge
 import (
 	"bytes"
 	"fmt"
-	"sort"
 	"strings"
 
 	"leanlink/objfile"
@@ -36,6 +35,7 @@ type Object struct {
 	frames   []*objfile.EhFrame
 	// frameRelocs finds the relocations of each frame table; indexed as frames.
 	frameRelocs []relocsByOffset
+	cies        [][]cieRef // indexed as frames, then as EhFrame.CIEs
 	// fdes lists each section's frame entries, grouped by section.
 	fdes     []fdeRef
 	fdeStart []uint32         // indexed by section index, into fdes; one longer than the sections
@@ -51,14 +51,6 @@ type Object struct {
 	stands   []target // Link.stands
 	// tied lists what SHF_LINK_ORDER ties to a section; by section index.
 	tied map[uint32][]uint32
-}
-
-// fdeRef is one frame entry of a function.
-type fdeRef struct {
-	section uint32 // of the function
-	frame   uint32 // index into Object.frames
-	fde     uint32 // index into EhFrame.FDEs
-	lsda    int32  // index of the LSDA's relocation in the .eh_frame section, −1 if none
 }
 
 // group is a COMDAT or plain section group.
@@ -87,6 +79,7 @@ type definition struct {
 	hidden bool
 	// unique: the definition is STB_GNU_UNIQUE.
 	unique bool
+	lost   bool // Link.losers has some of it
 }
 
 // rank orders definitions of one name; a higher one wins, among equals the
@@ -108,6 +101,7 @@ type Link struct {
 	names   linkNames
 	defs    []definition // indexed by SymID
 	stands  []target     // indexed by SymID: what a reference by the name refers to
+	placed  []SecID      // indexed by SymID: see place
 	symName []string     // indexed by SymID
 	objOf   []uint32     // indexed by SecID: the object
 	traits  []trait      // indexed by SecID
@@ -132,6 +126,9 @@ type Link struct {
 	noted map[SecID]bool
 	// What trace finds: constants whose zeros are in doubt, by SecID.
 	doubt []bool
+	// class tells live sections apart that can end up in different output
+	// sections; indexed by SecID, 0 for what is not live.
+	class []uint32
 	// source has those that are copies of one, by the lowest of them.
 	source map[SecID]SecID
 }
@@ -144,6 +141,8 @@ type trait uint8
 
 const (
 	isCode    trait = 1 << iota // SHF_EXECINSTR
+	isLoaded                    // SHF_ALLOC, and not SHF_EXCLUDE
+	isFrames                    // .eh_frame
 	isRoot                      // see Link.isRoot
 	hasPieces                   // see Link.hasPieces
 )
@@ -155,6 +154,12 @@ func (l *Link) is(id SecID, t trait) bool { return l.traits[id]&t != 0 }
 func (l *Link) characterise(o *Object) {
 	for i := range o.File.Sections {
 		s, t := &o.File.Sections[i], &l.traits[o.Base+SecID(i)]
+		if s.Flags&(objfile.SHF_ALLOC|objfile.SHF_EXCLUDE) == objfile.SHF_ALLOC {
+			*t |= isLoaded
+		}
+		if isEhFrame(s) {
+			*t |= isFrames
+		}
 		if s.Flags&objfile.SHF_EXECINSTR != 0 {
 			*t |= isCode
 		}
@@ -389,7 +394,7 @@ func (l *Link) resolve() {
 			}
 			if o.groups != nil && kind.is(globalPlaced) {
 				if s := o.File.Symbol(symbol); o.dropped(s.Section) {
-					l.losers[id] = append(l.losers[id], o.Base+SecID(s.Section))
+					l.losers[id], d.lost = append(l.losers[id], o.Base+SecID(s.Section)), true
 					continue
 				}
 			}
@@ -430,10 +435,10 @@ func (l *Link) resolve() {
 			l.defs[plain].exported = true
 		}
 	}
-	l.stands = make([]target, len(l.defs))
+	l.stands, l.placed = make([]target, len(l.defs)), make([]SecID, len(l.defs))
 	inChunks(len(l.defs), func(from, to int) {
 		for id := from; id < to; id++ {
-			l.stands[id] = l.standsFor(SymID(id))
+			l.stands[id], l.placed[id] = l.standsFor(SymID(id))
 		}
 	})
 }
@@ -645,99 +650,6 @@ func (o *Object) readAddrsig(section uint32) {
 	}
 }
 
-// attachFrames finds the function of each frame entry, by the relocation of
-// its first address.
-func (l *Link) attachFrames(o *Object) {
-	f := o.File
-	o.fdeStart = make([]uint32, len(f.Sections)+1)
-	for k, eh := range o.frames {
-		rs := f.Relocs(eh.Section)
-		at := relocIndex(rs)
-		o.frameRelocs = append(o.frameRelocs, at)
-		for i := range eh.FDEs {
-			fde := &eh.FDEs[i]
-			n, ok := at.find(fde.PCBegin())
-			if !ok {
-				continue // GNU as leaves an FDE of a discarded section like this
-			}
-			s := f.Symbol(rs.At(n).Sym)
-			if !s.Defined() {
-				o.leave("a frame entry for a function that is not in the object")
-				continue
-			}
-			ref := fdeRef{section: s.Section, frame: uint32(k), fde: uint32(i), lsda: -1}
-			if fde.LSDA() != 0 {
-				if n, ok := at.find(fde.LSDA()); ok {
-					ref.lsda = int32(n)
-				}
-			}
-			o.fdes = append(o.fdes, ref)
-		}
-	}
-	sort.SliceStable(o.fdes, func(a, b int) bool { return o.fdes[a].section < o.fdes[b].section })
-	for _, r := range o.fdes {
-		o.fdeStart[r.section+1]++
-	}
-	for i := 1; i < len(o.fdeStart); i++ {
-		o.fdeStart[i] += o.fdeStart[i-1]
-	}
-}
-
-// framesOf returns the frame entries of a section's functions.
-func (o *Object) framesOf(section uint32) []fdeRef {
-	return o.fdes[o.fdeStart[section]:o.fdeStart[section+1]]
-}
-
-// relocsByOffset finds relocations by the place they change.
-type relocsByOffset struct {
-	rs    objfile.Relocs
-	order []uint32 // nil where the table is sorted as it stands
-}
-
-func relocIndex(rs objfile.Relocs) relocsByOffset {
-	x := relocsByOffset{rs: rs}
-	last := uint64(0)
-	sorted := true
-	for i := range rs.Len() {
-		if off := rs.At(i).Offset; off < last {
-			sorted = false
-			break
-		} else {
-			last = off
-		}
-	}
-	if !sorted {
-		x.order = make([]uint32, rs.Len())
-		for i := range x.order {
-			x.order[i] = uint32(i)
-		}
-		sort.SliceStable(x.order, func(a, b int) bool { return rs.At(int(x.order[a])).Offset < rs.At(int(x.order[b])).Offset })
-	}
-	return x
-}
-
-func (x relocsByOffset) nth(i int) int {
-	if x.order != nil {
-		return int(x.order[i])
-	}
-	return i
-}
-
-// first returns the rank, in order of offsets, of the first relocation at or
-// behind off.
-func (x relocsByOffset) first(off uint64) int {
-	return sort.Search(x.rs.Len(), func(i int) bool { return x.rs.At(x.nth(i)).Offset >= off })
-}
-
-// find returns the index of the relocation at off.
-func (x relocsByOffset) find(off uint64) (int, bool) {
-	i := x.first(off)
-	if i < x.rs.Len() && x.rs.At(x.nth(i)).Offset == off {
-		return x.nth(i), true
-	}
-	return 0, false
-}
-
 // targetKind says what a relocation's symbol stands for.
 type targetKind uint8
 
@@ -754,6 +666,7 @@ type target struct {
 	kind    targetKind
 	section bool // the symbol is a section symbol
 	global  bool // the reference is by a global name
+	several bool // the name has further definitions, see Link.losers
 	typ     objfile.SymType
 	sec     SecID  // toSection, toDiscarded
 	sym     SymID  // of a global symbol, for any kind
@@ -791,38 +704,33 @@ func (o *Object) targetOf(s *objfile.Symbol) target {
 	return t
 }
 
-// standsFor says what a reference by a global name refers to.
-func (l *Link) standsFor(id SymID) target {
+// standsFor says what a reference by a global name refers to, and where the
+// name is defined.
+func (l *Link) standsFor(id SymID) (t target, placed SecID) {
 	d := &l.defs[id]
-	name := target{kind: toSymbol, global: true, sym: id}
+	name := target{kind: toSymbol, global: true, sym: id, several: d.several || d.lost}
 	if d.rank == rankNone {
-		return name
+		return name, NoSec
 	}
 	o := l.Objects[d.object]
 	s := o.File.Symbol(d.symbol)
-	name.typ = s.Type
-	if d.rank == rankCommon || d.pinned {
-		return name
+	t, placed = o.targetOf(&s), NoSec
+	t.global, t.sym, t.several = true, id, name.several
+	if t.kind == toSection {
+		placed = t.sec
 	}
-	if l.opt.Shared && d.exported && s.Visibility() == objfile.STV_DEFAULT {
-		return name // another module's definition can take its place at run time
+	switch {
+	case d.rank == rankCommon || d.pinned,
+		l.opt.Shared && d.exported && s.Visibility() == objfile.STV_DEFAULT: // another module's definition can take its place at run time
+		name.typ = s.Type
+		return name, placed
 	}
-	t := o.targetOf(&s)
-	t.global, t.sym = true, id
-	return t
+	return t, placed
 }
 
 // place returns the section that a preemptible or pinned name is defined in,
 // for reachability, which must follow names that comparison may not.
 func (l *Link) place(id SymID) (SecID, bool) {
-	d := &l.defs[id]
-	if d.rank == rankNone {
-		return NoSec, false
-	}
-	o := l.Objects[d.object]
-	s := o.File.Symbol(d.symbol)
-	if !s.Defined() || o.dropped(s.Section) {
-		return NoSec, false
-	}
-	return o.Base + SecID(s.Section), true
+	sec := l.placed[id]
+	return sec, sec != NoSec
 }

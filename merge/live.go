@@ -24,7 +24,7 @@ func (l *Link) mark() {
 		if id == NoSec || l.live[id] {
 			return
 		}
-		if s := l.Section(id); s.Flags&objfile.SHF_ALLOC == 0 || s.Flags&objfile.SHF_EXCLUDE != 0 {
+		if !l.is(id, isLoaded) {
 			return
 		}
 		l.live[id], l.via[id] = true, from
@@ -35,9 +35,7 @@ func (l *Link) mark() {
 			return
 		}
 		named[id] = true
-		if sec, ok := l.place(id); ok {
-			reach(sec, from)
-		}
+		reach(l.placed[id], from)
 		for _, sec := range l.losers[id] {
 			reach(sec, from)
 		}
@@ -70,11 +68,12 @@ func (l *Link) mark() {
 		}
 	}
 	follow := func(o *Object, sym uint32, from SecID) {
-		t := l.resolveRef(o, sym)
+		t := o.target(sym)
 		if t.kind == toSection || t.kind == toDiscarded {
 			reach(t.sec, from)
 		}
-		if t.global {
+		// A name that stands for one section, and has no other, is that.
+		if t.global && (t.kind != toSection || t.several) {
 			reachName(t.sym, from)
 		}
 	}
@@ -83,7 +82,7 @@ func (l *Link) mark() {
 		id := queue[0]
 		queue = queue[1:]
 		o, i := l.Of(id)
-		if !isEhFrame(&o.File.Sections[i]) {
+		if !l.is(id, isFrames) {
 			rs := o.File.Relocs(i)
 			for k := range rs.Len() {
 				follow(o, rs.Sym(k), id)
@@ -92,14 +91,11 @@ func (l *Link) mark() {
 		for _, ref := range o.framesOf(i) {
 			eh := o.frames[ref.frame]
 			rs := o.File.Relocs(eh.Section)
-			fde := &eh.FDEs[ref.fde]
 			if ref.lsda >= 0 {
-				follow(o, rs.At(int(ref.lsda)).Sym, id)
+				follow(o, rs.Sym(int(ref.lsda)), id)
 			}
-			if p := eh.CIEs[fde.CIE].Personality; p != 0 {
-				if k, ok := o.frameRelocs[ref.frame].find(p); ok {
-					follow(o, rs.At(k).Sym, id)
-				}
+			if k := o.commonOf(ref).personality; k >= 0 {
+				follow(o, rs.Sym(int(k)), id)
 			}
 			// The frame table itself is kept; it is no one's target.
 			l.live[o.Base+SecID(eh.Section)] = true

@@ -72,8 +72,10 @@ func (l *Link) Make() (*Plan, error) {
 		Align: map[SecID]uint64{}, Thunks: map[SecID]*objfile.Thunk{}, leads: make([]uint32, n), aliases: map[SecID][]SymID{},
 		localAliases: map[SecID][]localAlias{},
 	}
+	l.class = make([]uint32, n)
+	var classes classTable
 	inParallel(len(l.Objects), func(k int) {
-		o := l.Objects[k]
+		o, classes := l.Objects[k], objectClasses{all: &classes}
 		for i := range uint32(len(o.File.Sections)) {
 			id := o.Base + SecID(i)
 			p.Leader[id], p.Class[id] = NoSec, -1
@@ -84,6 +86,7 @@ func (l *Link) Make() (*Plan, error) {
 			case l.live[id]:
 				p.Fate[id] = FateKept
 				p.Reason[id] = l.whyNot(o, i)
+				l.class[id] = classes.number(l.outputClass(o, o.File.Sections[i].Name))
 			default:
 				p.Fate[id] = FateDropped
 			}

@@ -356,14 +356,12 @@ func (x *trimmer) rowsOf(o *Object, frame, i uint32, function map[uint32]uint32)
 	if s.Flags&objfile.SHF_EXECINSTR == 0 || s.Type != objfile.SHT_PROGBITS {
 		return nil, initial, false
 	}
-	if len(o.innerRelocs(fdeRef{section: section, frame: frame, fde: i})) > 0 {
+	at := o.frameRelocs[frame]
+	n := at.first(fde.PCBegin())
+	if !at.isAt(n, fde.PCBegin()) || len(o.innerRelocs(fdeRef{section: section, frame: frame, fde: i, begin: uint32(n)})) > 0 {
 		return nil, initial, false
 	}
-	n, found := o.frameRelocs[frame].find(fde.PCBegin())
-	if !found {
-		return nil, initial, false
-	}
-	r := o.File.Relocs(eh.Section).At(n)
+	r := at.rs.At(at.nth(n))
 	sym := o.File.Symbol(r.Sym)
 	start := sym.Value + uint64(r.Addend)
 	body := o.File.Bytes(section)

@@ -16,11 +16,11 @@ import (
 func (p *Plan) Forget() {
 	l := p.Link
 	l.names = linkNames{}
-	l.losers, l.traits, l.weight, l.vtable, l.user, l.interior, l.noted, l.doubt, l.source = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	l.losers, l.traits, l.weight, l.vtable, l.user, l.interior, l.noted, l.doubt, l.class, l.source = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 	p.Align, p.leads, p.aliases, p.localAliases = nil, nil, nil, nil
 	p.names = sync.Pool{}
 	for _, o := range l.Objects {
-		o.significant, o.tied = nil, nil
+		o.significant, o.tied, o.cies = nil, nil, nil
 	}
 }
 

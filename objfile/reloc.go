@@ -39,6 +39,14 @@ func (r Relocs) Sym(i int) uint32 {
 	return le.Uint32(r.data[at:]) >> 8
 }
 
+// Offset decodes the offset of relocation i alone.
+func (r Relocs) Offset(i int) uint64 {
+	if r.cls == class64 {
+		return le.Uint64(r.data[i*int(r.size):])
+	}
+	return uint64(le.Uint32(r.data[i*int(r.size):]))
+}
+
 // Relocs returns the relocations of a section (of the section they apply
 // to, not the one that holds them); empty if it has none.
 func (f *File) Relocs(section uint32) Relocs {
