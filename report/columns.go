@@ -160,9 +160,15 @@ func (c *columns) refer(i SectionIndex, to []SectionIndex, moved []SectionIndex)
 	}
 }
 
-// bytes is about half as many bytes as they are as text.
-func (c *columns) bytes() int {
-	return len(c.names.text) + len(c.names.hashes) + len(c.size) + 20*c.n
+// packed guesses what they become if they are not compressed hard, in bytes: a
+// little more than what was seen of programs.
+func (c *columns) packed() int {
+	text := len(c.names.text) + 2*c.n // with classes and shapes
+	text += len(c.names.base) + len(c.names.tail) + len(c.names.number)
+	for _, n := range c.all() {
+		text += len(*n)
+	}
+	return text/4 + len(c.names.hashes)
 }
 
 // write writes them but for the end of the object with the sections, to which

@@ -383,7 +383,7 @@ func TestLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return 10 * (len(u.newVersion(o, c, 6).end(u)) + 50)
+		return 10 * (len(u.newVersion(o, c).end(u)) + 50)
 	}
 	for _, c := range []struct {
 		size    int
@@ -391,16 +391,17 @@ func TestLimit(t *testing.T) {
 		omitted []string
 	}{
 		{0, false, nil},
-		{fits(omission{}), false, nil},
-		{fits(omission{hashes: true}), false, []string{OmitHashes}},
-		{fits(omission{hashes: true, dropped: 1024}), true, []string{OmitHashes, OmitDropped}},
-		{fits(omission{hashes: true, dropped: math.MaxUint64}), false, []string{OmitHashes, OmitDropped}},
-		{fits(omission{hashes: true, dropped: math.MaxUint64, edges: true}), false, []string{OmitHashes, OmitDropped, OmitEdges}},
+		{fits(omission{hard: true}), false, nil},
+		{fits(omission{hard: true, hashes: true}), false, []string{OmitHashes}},
+		{fits(omission{hard: true, hashes: true, dropped: 1024}), true, []string{OmitHashes, OmitDropped}},
+		{fits(omission{hard: true, hashes: true, dropped: math.MaxUint64}), false, []string{OmitHashes, OmitDropped}},
+		{fits(omission{hard: true, hashes: true, dropped: math.MaxUint64, edges: true}), false, []string{OmitHashes, OmitDropped, OmitEdges}},
 		{1, false, []string{OmitHashes, OmitDropped, OmitEdges}},
 	} {
 		r.Output.Size = uint64(c.size)
 		file := mustWrite(t, r)
-		// A wrong guess of the output's size changes nothing.
+		// A wrong guess of the output's size changes nothing but how hard it is
+		// compressed.
 		for _, expected := range []uint64{0, 1, uint64(c.size)/2 + 1, uint64(c.size) * 3, 1 << 40} {
 			var b bytes.Buffer
 			if begun, err := Begin(r, r.Rows(), func(*Sums) uint64 { return expected }); err != nil {
@@ -408,8 +409,11 @@ func TestLimit(t *testing.T) {
 			} else if err := begun.Write(&b); err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(b.Bytes(), file) {
+			if !bytes.Equal(unpack(t, b.Bytes()), unpack(t, file)) {
 				t.Errorf("output of %d bytes where %d were expected: another report", c.size, expected)
+			}
+			if tooLarge(uint64(b.Len()), uint64(c.size)) && !tooLarge(uint64(len(file)), uint64(c.size)) {
+				t.Errorf("output of %d bytes where %d were expected: a report of %d bytes", c.size, expected, b.Len())
 			}
 		}
 		back, err := Read(bytes.NewReader(file))
