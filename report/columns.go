@@ -164,7 +164,7 @@ func (c *columns) refer(i SectionIndex, to []SectionIndex, moved []SectionIndex)
 // little more than what was seen of programs.
 func (c *columns) packed() int {
 	text := len(c.names.text) + 2*c.n // with classes and shapes
-	text += len(c.names.base) + len(c.names.tail) + len(c.names.number)
+	text += len(c.names.shared) + len(c.names.base) + len(c.names.tail) + len(c.names.number)
 	for _, n := range c.all() {
 		text += len(*n)
 	}
@@ -178,6 +178,7 @@ func (c *columns) write(e *encoder, class, shape numbers) {
 	e.texts("fates", fateNames[:])
 	e.array("strings", c.names.text)
 	e.object("names", func() {
+		e.array("shared", c.names.shared)
 		e.array("text", c.names.base)
 		e.array("tail", c.names.tail)
 		e.array("number", c.names.number)

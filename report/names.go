@@ -146,7 +146,8 @@ func keyOf(name string) uint64 {
 // columns use them.
 type nameList struct {
 	strings stringTable
-	text    []byte  // strings as JSON, each with a comma before it
+	text    []byte  // strings as JSON, each with a comma before it, without what they share
+	shared  numbers // by string: how much of it the one before begins with
 	base    numbers // by name: 0 for a new string, else how many strings ago it was new, 1 for the newest
 	tail    numbers // by name: one of the tail constants
 	number  numbers // the numbers of the names with tailNumber, as differences
@@ -155,6 +156,7 @@ type nameList struct {
 	unhashed bool // hashes are left out of the names being added
 
 	lastNumber uint64
+	newest     string // the string that was last added, "" if it is not plain
 	// The string of the last name, its hash and its number: names that differ in
 	// their tails follow each other.
 	last       string
@@ -167,9 +169,9 @@ type nameList struct {
 func newNameList(sections int, old *nameList) *nameList {
 	n := &nameList{strings: newStringTable(sections / 2)}
 	if old != nil {
-		n.text, n.hashes, n.base, n.tail, n.number = old.text[:0], old.hashes[:0], old.base[:0], old.tail[:0], old.number[:0]
+		n.text, n.hashes, n.shared, n.base, n.tail, n.number = old.text[:0], old.hashes[:0], old.shared[:0], old.base[:0], old.tail[:0], old.number[:0]
 	} else {
-		n.text, n.hashes = make([]byte, 0, 32*sections), make([]byte, 0, 3*sections)
+		n.text, n.hashes, n.shared = make([]byte, 0, 20*sections), make([]byte, 0, 3*sections), make(numbers, 0, sections*3/2)
 		n.base, n.tail, n.number = make(numbers, 0, sections*3), make(numbers, 0, sections*9/4), make(numbers, 0, sections*3/2)
 	}
 	return n
@@ -182,7 +184,7 @@ func (n *nameList) add(name string) (key uint64) {
 	if base != n.last || n.lastHash == 0 {
 		n.last, n.lastHash = base, xxh3.HashString(base)
 		if n.lastString, isNew = n.strings.add(base, n.lastHash); isNew {
-			n.text = appendText(append(n.text, ','), base)
+			n.write(base)
 		}
 	}
 	if isNew {
@@ -203,4 +205,37 @@ func (n *nameList) add(name string) (key uint64) {
 		n.lastNumber = t.value
 	}
 	return nameKey(n.lastHash, t)
+}
+
+// write appends a new string but for what it shares with the one before, if JSON
+// has both as they are.
+func (n *nameList) write(s string) {
+	shared := commonPrefix(n.newest, s)
+	n.newest = s
+	if !isPlain(s[shared:]) {
+		shared, n.newest = 0, ""
+	}
+	n.shared.add(int64(shared))
+	n.text = appendText(append(n.text, ','), s[shared:])
+}
+
+// commonPrefix is the number of bytes with which two strings both begin.
+func commonPrefix(a, b string) int {
+	n := 0
+	for min(len(a), len(b))-n >= 8 {
+		if d := word(a[n:]) ^ word(b[n:]); d != 0 {
+			return n + bits.TrailingZeros64(d)/8
+		}
+		n += 8
+	}
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// word is the first eight bytes of a string as a number.
+func word(s string) uint64 {
+	s = s[:8]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }

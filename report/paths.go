@@ -3,6 +3,7 @@ package report
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -28,8 +29,9 @@ type PathRoot struct {
 func NewPaths(dir, output string, args []string, getenv func(string) string) Paths {
 	var p Paths
 	add := func(dir, name string) {
-		if dir = filepath.Clean(dir); filepath.IsAbs(dir) && dir != "/" {
-			p.Roots = append(p.Roots, PathRoot{dir, name})
+		root := PathRoot{filepath.Clean(dir), name}
+		if filepath.IsAbs(root.Dir) && root.Dir != "/" && !slices.Contains(p.Roots, root) {
+			p.Roots = append(p.Roots, root)
 		}
 	}
 	if !filepath.IsAbs(output) {
@@ -89,7 +91,7 @@ func (p *Paths) Shorten(path string) string {
 	}
 	best := -1
 	for i, r := range p.Roots {
-		if (path == r.Dir || strings.HasPrefix(path, r.Dir+"/")) && (best < 0 || len(r.Dir) > len(p.Roots[best].Dir)) {
+		if strings.HasPrefix(path, r.Dir) && (len(path) == len(r.Dir) || path[len(r.Dir)] == '/') && (best < 0 || len(r.Dir) > len(p.Roots[best].Dir)) {
 			best = i
 		}
 	}

@@ -106,8 +106,8 @@ type (
 		Fates   []string
 		Strings []string
 		Names   struct {
-			Text, Tail, Number column
-			Hashes             []byte // base64 in the file
+			Shared, Text, Tail, Number column
+			Hashes                     []byte // base64 in the file
 		}
 		Forms    fileForms
 		Sections fileSections
@@ -302,8 +302,33 @@ func (d *decoder) inputs(r *Report) {
 	}
 }
 
+// readStrings puts the strings together again: what they share and what is their
+// own.
+func (d *decoder) readStrings() {
+	strings, shared := d.f.Strings, d.f.Names.Shared
+	if len(shared) != len(strings) {
+		d.fail("names: %d strings, %d that share", len(strings), len(shared))
+		return
+	}
+	total, last := int64(0), ""
+	for i := range strings {
+		n := d.within("names: shared", shared[i], int64(len(last)))
+		strings[i] = last[:n] + strings[i]
+		last = strings[i]
+		if total += int64(len(last)); total > maxSize {
+			d.fail("names: strings of more than %d bytes", maxSize)
+		}
+		if d.err != nil {
+			return
+		}
+	}
+}
+
 // readNames puts the names together again: strings and their tails.
 func (d *decoder) readNames() {
+	if d.readStrings(); d.err != nil {
+		return
+	}
 	f := &d.f.Names
 	n := len(f.Text)
 	if len(f.Tail) != n {

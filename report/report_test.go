@@ -275,11 +275,12 @@ func TestReadErrors(t *testing.T) {
 		{"wrong totals", edit(`"folded":2`, `"folded":3`), ErrTruncated, "truncated or damaged report: report: totals are not the sum of the sections: 404 bytes before and 237 after, the sections have 404 and 237"},
 		{"a negative size", edit(`"size":[40`, `"size":[-40`), ErrTruncated, "truncated or damaged report: section 0: size: -40 is out of range"},
 		{"an unknown fate", edit(`"fates":["kept"`, `"fates":["lost"`), ErrTruncated, `truncated or damaged report: form 1: no such fate: "lost"`},
-		{"a string too far", edit(`"names":{"text":[0`, `"names":{"text":[99`), ErrTruncated, "truncated or damaged report: names: no such string: -99"},
-		{"a string before there is one", edit(`"names":{"text":[0`, `"names":{"text":[1`), ErrTruncated, "truncated or damaged report: names: no such string: -1"},
-		{"a string too few", edit(`,"COUNT"]`, `]`), ErrTruncated, "truncated or damaged report: names: no such string: 8"},
-		{"a name too few", edit(`"names":{"text":[0,0,0,0,0,0,0,4,0,0],`+"\n"+`"tail":[0,1,2,2,0,0,0,2,1,0]`, `"names":{"text":[0,0,0,0,0,0,0,4,0],`+"\n"+`"tail":[0,1,2,2,0,0,0,2,1]`), ErrTruncated, "truncated or damaged report: section 9: names: too few"},
-		{"a name too many", edit(`"names":{"text":[0,`+"", `"names":{"text":[0,1,`), ErrTruncated, "truncated or damaged report: names: 11 texts, 10 tails"},
+		{"a string too far", edit(`"text":[0`, `"text":[99`), ErrTruncated, "truncated or damaged report: names: no such string: -99"},
+		{"a string before there is one", edit(`"text":[0`, `"text":[1`), ErrTruncated, "truncated or damaged report: names: no such string: -1"},
+		{"a string too few", edit(`,"COUNT"]`, `]`), ErrTruncated, "truncated or damaged report: names: 8 strings, 9 that share"},
+		{"more shared than there is", edit(`"shared":[0,0`, `"shared":[0,5`), ErrTruncated, "truncated or damaged report: names: shared: 5 is out of range"},
+		{"a name too few", edit(`"text":[0,0,0,0,0,0,0,4,0,0],`+"\n"+`"tail":[0,1,2,2,0,0,0,2,1,0]`, `"text":[0,0,0,0,0,0,0,4,0],`+"\n"+`"tail":[0,1,2,2,0,0,0,2,1]`), ErrTruncated, "truncated or damaged report: section 9: names: too few"},
+		{"a name too many", edit(`"text":[0,`, `"text":[0,1,`), ErrTruncated, "truncated or damaged report: names: 11 texts, 10 tails"},
 		{"no such tail", edit(`"tail":[0`, `"tail":[3`), ErrTruncated, "truncated or damaged report: names: no such tail: 3"},
 		{"hashes too few", edit(`8BI0VniavN7w==`, `8=`), ErrTruncated, "truncated or damaged report: names: too few hashes"},
 		{"numbers too few", edit(`"number":[10,0,1]`, `"number":[10,0]`), ErrTruncated, "truncated or damaged report: names: numbers: too few"},
@@ -324,10 +325,16 @@ func TestReadBomb(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	// A long string that is part of many names is the other way.
-	text := `{"format":"leanlink-report","schema":3,"strings":["","` + strings.Repeat("a", 1<<12) + `"],"names":{"text":[0,0` + strings.Repeat(",1", 600) + `],"tail":[0,2` + strings.Repeat(",2", 600) +
+	text := `{"format":"leanlink-report","schema":3,"strings":["","` + strings.Repeat("a", 1<<12) + `"],"names":{"shared":[0,0],"text":[0,0` + strings.Repeat(",1", 600) + `],"tail":[0,2` + strings.Repeat(",2", 600) +
 		`],"number":[1` + strings.Repeat(",1", 600) + `]}}`
 	_, err = Read(strings.NewReader(text))
 	if want := "truncated or damaged report: names: more than 1048576 bytes"; fmt.Sprint(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	// And strings that share all of it.
+	text = `{"format":"leanlink-report","schema":3,"strings":["` + strings.Repeat("a", 1<<12) + `"` + strings.Repeat(`,""`, 600) + `],"names":{"shared":[0` + strings.Repeat(",4096", 600) + `]}}`
+	_, err = Read(strings.NewReader(text))
+	if want := "truncated or damaged report: names: strings of more than 1048576 bytes"; fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
