@@ -24,6 +24,7 @@ type Config struct {
 	Verify     bool     // check the output against the inputs after each link
 	Save       string   // absolute folder for saved cases of every link, "" for none
 	Thunks     bool     // functions that keep an address of their own may become jumps
+	DebugInfo  string   // join, or link: the real linker joins debug information
 
 	TrimPanic        string // keep, location, message or trap
 	TrimBacktrace    string // keep or addresses
@@ -131,6 +132,8 @@ var Keys = []Key{
 		Doc: "Keep all that each link reads there, with a script that replays it."},
 	{Name: "thunks", kind: kindBool, Default: "`true`", field: func(c *Config) any { return &c.Thunks },
 		Doc: "A function whose address is taken may become a jump to its twin where that is smaller; its address stays its own."},
+	{Name: "debug-info", kind: kindChoice, choices: []string{"join", "link"}, Default: "`join`", field: func(c *Config) any { return &c.DebugInfo },
+		Doc: "Join debug information in the linker's place, beside it, or leave that to the linker, which takes longer."},
 	{Name: "trim.panic", kind: kindChoice, choices: []string{"keep", "location", "message", "trap"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimPanic },
 		Doc: "How much of a panic to leave out: where it was, what it says, or everything but a trap, which needs `panic = \"abort\"`."},
 	{Name: "trim.backtrace", kind: kindChoice, choices: []string{"keep", "addresses"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimBacktrace },
@@ -189,7 +192,7 @@ func keyNames() string {
 // The error names the file, the line and what is possible instead.
 func LoadConfig(cl *CommandLine, env *Environment) (*Config, error) {
 	place := cl.outputPlace()
-	cfg := &Config{Fold: "safe", Thunks: true, sources: map[string]source{}}
+	cfg := &Config{Fold: "safe", Thunks: true, DebugInfo: "join", sources: map[string]source{}}
 	cfg.TrimPanic, cfg.TrimBacktrace, cfg.TrimUnwindTables, cfg.TrimRelocations, cfg.TrimAlign = "keep", "keep", "keep", "keep", "keep"
 	if env.Get("CARGO_MANIFEST_DIR") != "" {
 		cfg.Profile = place.Profile

@@ -114,7 +114,7 @@ real-linker = "arm-none-eabi-ld"
 `})
 	want := &Config{
 		Fold: "all", Keep: []string{"core::*", "a?<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: dir + "/reports/",
-		Verify: true, Save: dir + "/cases", TrimPanic: "trap", TrimBacktrace: "addresses", TrimUnwindTables: "calls",
+		Verify: true, Save: dir + "/cases", DebugInfo: "join", TrimPanic: "trap", TrimBacktrace: "addresses", TrimUnwindTables: "calls",
 		TrimRelocations: "packed", TrimAlign: "keep",
 		Budget:  []Budget{{What: "section..text", Bytes: 5}, {What: "total", Bytes: 1_000_000}},
 		Profile: "tiny", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir, Files: []string{dir + "/leanlink.toml"},
@@ -174,7 +174,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, trim.align, budget"
+const allKeys = "the keys are fold, keep, host, real-linker, report, verify, save, thunks, debug-info, trim.panic, trim.backtrace, trim.unwind-tables, trim.relocations, trim.align, budget"
 
 func TestConfigErrors(t *testing.T) {
 	tests := []struct{ file, text, err string }{
@@ -227,13 +227,13 @@ func TestConfigFromEnvironment(t *testing.T) {
 	}
 	cfg.sources = nil
 	want := &Config{Fold: "all", Keep: []string{"core::*", "a<b, c>"}, Host: true, RealLinker: dir + "/tools/ld", Report: "off", Verify: true,
-		Save: "/cases", TrimPanic: "location", TrimBacktrace: "keep", TrimUnwindTables: "drop", TrimRelocations: "keep", TrimAlign: "keep",
+		Save: "/cases", DebugInfo: "join", TrimPanic: "location", TrimBacktrace: "keep", TrimUnwindTables: "drop", TrimRelocations: "keep", TrimAlign: "keep",
 		Profile: "release", Triple: "x86_64-unknown-linux-gnu", Workspace: dir, Package: dir}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("%+v, want\n%+v", cfg, want)
 	}
 
-	const variables = "LEANLINK_DISABLE, LEANLINK_TIMINGS, LEANLINK_PROFILE, LEANLINK_ADVICE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS, LEANLINK_TRIM_ALIGN"
+	const variables = "LEANLINK_DISABLE, LEANLINK_TIMINGS, LEANLINK_PROFILE, LEANLINK_ADVICE, LEANLINK_FOLD, LEANLINK_KEEP, LEANLINK_HOST, LEANLINK_REAL_LINKER, LEANLINK_REPORT, LEANLINK_VERIFY, LEANLINK_SAVE, LEANLINK_THUNKS, LEANLINK_DEBUG_INFO, LEANLINK_TRIM_PANIC, LEANLINK_TRIM_BACKTRACE, LEANLINK_TRIM_UNWIND_TABLES, LEANLINK_TRIM_RELOCATIONS, LEANLINK_TRIM_ALIGN"
 	for variable, want := range map[string]string{
 		"LEANLINK_FOLDS=all":           "LEANLINK_FOLDS: unknown variable; there are " + variables,
 		"LEANLINK_BUDGET=1":            "LEANLINK_BUDGET: unknown variable; there are " + variables,

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -169,6 +170,35 @@ func (r *runner) run(path string, argv, vars []string, files [3]*os.File, death 
 	}
 	defer r.attend(nil)
 	return c.wait()
+}
+
+// adoptOrphans has what the real linker's driver leaves running when it is ended
+// become children of this process: see endOrphans.
+func adoptOrphans() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+// endOrphans ends what the real linker's driver has left running, the linker: it
+// could still make an output.
+func endOrphans(worker *worker) {
+	for range 1000 { // milliseconds
+		left := false
+		lists, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, list := range lists {
+			text, _ := os.ReadFile(list)
+			for _, word := range strings.Fields(string(text)) {
+				pid, err := strconv.Atoi(word)
+				if err != nil || worker.child != nil && worker.child.process != nil && pid == worker.child.process.Pid {
+					continue
+				}
+				left = true // and with it perhaps a child of its own
+				syscall.Kill(pid, syscall.SIGTERM)
+				syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+			}
+		}
+		if !left {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // leave ends this process the way e says.

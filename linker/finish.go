@@ -41,12 +41,14 @@ type Finish struct {
 	packed bool               // relocations were to be packed
 	err    error              // it could not be begun
 	claim  *verify.Claim      // what the check is to prove, nil if none is asked for
+	debug  *joining           // debug information that is to be put into the output, nil for none
 	inputs *mappings          // what the output was made of
 	below  int64              // what they were to keep memory below
 }
 
 // begin does what needs no output, while the real linker runs.
 func (f *Finish) begin() {
+	f.debug.apply()
 	if f.record == nil || f.begun != nil {
 		return
 	}
@@ -112,7 +114,7 @@ func (p *preparation) finishUnchanged(reason string) *Finish {
 
 // finishPlan is what is left to do of a link in which a plan was carried out.
 func (p *preparation) finishPlan(plan *merge.Plan) *Finish {
-	f := &Finish{cl: p.cl, cfg: p.cfg, inputs: &p.in.mapped, packed: slices.Contains(p.trims.notes, notePacked)}
+	f := &Finish{cl: p.cl, cfg: p.cfg, debug: p.debug, inputs: &p.in.mapped, packed: slices.Contains(p.trims.notes, notePacked)}
 	if p.cfg.Report != "off" {
 		marks := plan.Marks()
 		f.record = func() (*report.Unfinished, error) {
@@ -124,7 +126,7 @@ func (p *preparation) finishPlan(plan *merge.Plan) *Finish {
 	if p.cfg.Verify {
 		f.claim = p.claim(plan)
 	}
-	if f.record == nil && f.claim == nil {
+	if f.record == nil && f.claim == nil && f.debug == nil {
 		return nil
 	}
 	return f

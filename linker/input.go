@@ -34,7 +34,6 @@ type inputs struct {
 	unknown bool
 	dirs    func() []string // where libraries are looked for
 	libs    map[string]bool // files of scripts seen, by path
-	ahead   *ahead          // is told of objects that take part
 	// fileOf is the place in files of each input of resolverInputs, those of
 	// start left out.
 	fileOf []int
@@ -94,8 +93,8 @@ type inputFile struct {
 // readInputs finds and opens every input of the link; dirs are where the real
 // linker looks for libraries by itself. What is not an object, archive or
 // shared object is left alone.
-func readInputs(cl *CommandLine, dirs func() []string, ahead *ahead) (*inputs, error) {
-	in := &inputs{cl: cl, ahead: ahead, wanted: map[string]bool{}, libs: map[string]bool{}}
+func readInputs(cl *CommandLine, dirs func() []string) (*inputs, error) {
+	in := &inputs{cl: cl, wanted: map[string]bool{}, libs: map[string]bool{}}
 	in.dirs = func() []string { return slices.Concat(cl.LibraryPaths, dirs()) }
 	// What does not depend on the other inputs is done for several at once,
 	// while the driver says where libraries are.
@@ -181,18 +180,17 @@ func (in *inputs) open(file *inputFile, opened *openedFile) (err error) {
 		// were an archive's member.
 		a := &objfile.Archive{Name: path, Members: []objfile.Member{{Name: filepath.Base(path), Data: b}}}
 		file.archive = a
-		return in.readMembers(file, b)
+		return in.readMembers(file)
 	case opened.bad != nil:
 		return opened.bad
 	case opened.archive != nil:
 		file.archive = opened.archive
-		return in.readMembers(file, b)
+		return in.readMembers(file)
 	case objfile.IsBitcode(b):
 		file.reason, in.pinAll = "bitcode", true
 	case objfile.FileType(b) == objfile.ET_REL:
 		file.object = opened.elf
 		in.noteBytecode(file.object)
-		in.ahead.add(filepath.Base(path), file.object, resolve(in.cl.Dir, path), b)
 	case objfile.FileType(b) == objfile.ET_DYN:
 		in.readShared(file, opened.elf)
 	case objfile.IsELF(b):
@@ -303,7 +301,7 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 		in.readShared(&nested, opened.elf)
 	case opened.archive != nil:
 		nested.archive = opened.archive
-		if err := in.readMembers(&nested, opened.image); err != nil {
+		if err := in.readMembers(&nested); err != nil {
 			return err
 		}
 		for _, m := range nested.archive.Members {
@@ -339,20 +337,18 @@ func stripComments(s string) string {
 
 // readMembers lists the members of an archive with the symbols that extract
 // them: by its index, or by the members' own symbol tables where it has
-// none. image is the archive.
-func (in *inputs) readMembers(file *inputFile, image []byte) error {
+// none.
+func (in *inputs) readMembers(file *inputFile) error {
 	a := file.archive
 	file.members = make([]*merge.Member, len(a.Members))
 	for i := range a.Members {
 		m := &a.Members[i]
-		data, source, image := m.Data, resolve(in.cl.Dir, a.Name), image
+		data := m.Data
 		if a.Thin {
-			source = resolve(in.cl.Dir, m.Path)
 			var err error
-			if data, err = in.mapped.open(source); err != nil {
+			if data, err = in.mapped.open(resolve(in.cl.Dir, m.Path)); err != nil {
 				return err
 			}
-			image = data
 		}
 		parse := func() (*objfile.File, error) {
 			if objfile.FileType(data) != objfile.ET_REL || isMetadata(m.Name) {
@@ -367,12 +363,7 @@ func (in *inputs) readMembers(file *inputFile, image []byte) error {
 				in.pinAll = true
 			}
 		}
-		taken := func(f *objfile.File) {
-			if note(f); f != nil {
-				in.ahead.add(filepath.Base(m.Name), f, source, image)
-			}
-		}
-		file.members[i] = &merge.Member{Name: m.Name, Parse: parse, Taken: taken}
+		file.members[i] = &merge.Member{Name: m.Name, Parse: parse, Taken: note}
 		if a.Symbols == nil {
 			f, err := parse()
 			if err != nil {

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"leanlink/linker/debuginfo"
 )
 
 // Main is leanlink as a linker, or its worker: the result is the exit status.
@@ -85,13 +87,7 @@ func Link(args []string, env *Environment) Exit {
 	case prepared.status == workerRefused:
 		return fail(errors.New(prepared.message))
 	default:
-		saved := ""
-		if prepared.status != workerHalted {
-			saved = saveFailure(run, work, args, env, prepared.detail)
-		}
-		warn("%s; linking the original inputs%s", prepared.message, saved)
-		work.remove()
-		return passThrough(cl, real, env)
+		return linkOriginals(prepared, run, cl, real, work, args, env)
 	}
 	newArgs, err := readArgs(filepath.Join(work.Path, argsFile))
 	if err != nil {
@@ -110,10 +106,31 @@ func Link(args []string, env *Environment) Exit {
 
 	// The real linker links those, what it prints held back: if it fails,
 	// it is about inputs that the user has never seen.
+	joins := prepared.status&workerJoin != 0
+	if joins {
+		adoptOrphans()
+	}
 	exit, output, err := runCaptured(run, cl, real, newArgs, work, env)
 	clock.lap("link")
 	defer output.close()
+	if joins && err == nil && exit.ok() {
+		// The output lacks its debug information.
+		joined := worker.do(stepJoin)
+		clock.lap("join")
+		if !joined.done() {
+			os.Remove(resolve(cl.Dir, cl.Output)) // the beginning of one
+			if run.interrupted() == 0 {
+				return linkOriginals(joined, run, cl, real, work, args, env)
+			}
+		}
+	}
 	if sig := run.interrupted(); sig != 0 {
+		if joins {
+			endOrphans(worker)
+			if output := resolve(cl.Dir, cl.Output); debuginfo.Lacking(output) {
+				os.Remove(output)
+			}
+		}
 		return Exit{Signal: sig}
 	}
 	if err == nil && exit.ok() {
@@ -122,7 +139,7 @@ func Link(args []string, env *Environment) Exit {
 		output.print(names)
 		restoreMap(cl, names)
 		defer clock.lap("finish")
-		return finishLink(worker, prepared.status, cl, cfg, work, args, env)
+		return finishLink(worker, prepared.status&^workerJoin, cl, cfg, work, args, env)
 	}
 	failure := output.text()
 	if err != nil {
@@ -140,6 +157,18 @@ func Link(args []string, env *Environment) Exit {
 		warn("the real linker failed on the rewritten inputs but not on the originals, which it has linked instead: this is a bug in leanlink%s", saved)
 	}
 	return exit
+}
+
+// linkOriginals links the original inputs, for a step of the worker's failed
+// that this link needs.
+func linkOriginals(failed outcome, run *runner, cl *CommandLine, real *Linker, work *workFolder, args []string, env *Environment) Exit {
+	saved := ""
+	if failed.status != workerHalted {
+		saved = saveFailure(run, work, args, env, failed.detail)
+	}
+	warn("%s; linking the original inputs%s", failed.message, saved)
+	work.remove()
+	return passThrough(cl, real, env)
 }
 
 // passes says why a link goes straight to the real linker, "" if it does not.

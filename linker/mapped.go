@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // errChanged is the fault of an input that is no longer what was read. It is
@@ -85,6 +86,25 @@ func (m *mappings) letGo() {
 	defer m.mu.Unlock()
 	for _, b := range m.images {
 		syscall.Madvise(b, syscall.MADV_DONTNEED) // they are files, so nothing is lost
+	}
+}
+
+// letGoOf has the system forget that bytes of one of the files were looked at.
+// Of other bytes nothing is forgotten.
+func (m *mappings) letGoOf(b []byte) {
+	page := uintptr(os.Getpagesize())
+	if len(b) < 16*int(page) {
+		return // not worth a call
+	}
+	start := uintptr(unsafe.Pointer(&b[0]))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, image := range m.images {
+		if at := start - uintptr(unsafe.Pointer(&image[0])); at < uintptr(len(image)) && uintptr(len(b)) <= uintptr(len(image))-at {
+			end := (at + uintptr(len(b))) &^ (page - 1)
+			syscall.Madvise(image[(at+page-1)&^(page-1):end], syscall.MADV_DONTNEED)
+			return
+		}
 	}
 }
 

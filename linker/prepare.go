@@ -56,11 +56,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged(p.script.unread)
 	}
 	p.out = p.newWriter(dir)
-	defer p.out.ahead.end()
-	if p.in, err = readInputs(cl, dirs, p.out.ahead); err != nil {
+	if p.in, err = readInputs(cl, dirs); err != nil {
 		return nil, err
 	}
-	p.out.ahead.start(uint64(p.in.mapped.size()))
 	if p.in.scripted != "" {
 		return unchanged("the linker script " + p.in.scripted + " among the inputs does more than name files")
 	}
@@ -91,7 +89,6 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged("without --gc-sections, the real linker must be one that is known")
 	}
 	p.clock.lap("extract")
-	p.out.ahead.during(false)
 	likely := 0 // live sections
 	for _, f := range files {
 		likely += len(f.Sections) / 2 // of the others most are relocations
@@ -116,13 +113,12 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 	}
 	// The link is now of the objects without what the trims cut.
 	p.clock.lap("trim")
-	p.out.ahead.during(true) // marking
+	p.debug = p.startJoining(link)
 	plan, err := link.Make()
 	if err != nil {
 		return nil, err
 	}
 	p.clock.lap("plan")
-	p.out.ahead.during(false)
 	p.clock.note(p, plan)
 	live := plan.Live()
 	p.keepMemory(live)
@@ -135,7 +131,7 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return nil, err
 	}
 	p.clock.lap("write")
-	p.out, p.in.ahead = &writer{}, nil // all that was written is let go of
+	p.out = &writer{} // all that was written is let go of
 	p.keepMemory(live)
 	if err := p.in.mapped.unchanged(); err != nil {
 		return nil, err
@@ -163,6 +159,7 @@ type preparation struct {
 	originals   []*objfile.File
 	linkOptions merge.Options
 	trims       trims
+	debug       *joining // nil if the linker joins debug information
 }
 
 // unsuited says why a link can't be made smaller, "" if it can.
@@ -278,12 +275,6 @@ var startNames = [...]string{"main", "_start", "_init", "_fini", "__libc_csu_ini
 // phase is told of the end of each phase of merge.Plan's making.
 func (p *preparation) phase(name string) {
 	p.clock.lap(name)
-	switch name {
-	case "mark":
-		p.out.ahead.during(false)
-	case "fold":
-		p.out.ahead.during(true) // electing leaders
-	}
 }
 
 // options says what the command line, the scripts and the config mean for

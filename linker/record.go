@@ -318,7 +318,7 @@ func packageName() string {
 
 // stampless are the keys that change nothing of what is linked, or that say
 // where something lies on this machine.
-var stampless = []string{"host", "real-linker", "report", "verify", "save", "budget"}
+var stampless = []string{"debug-info", "host", "real-linker", "report", "verify", "save", "budget"}
 
 // Stamp tells configs apart: a report with another stamp is of another
 // config, or of another version of leanlink.

@@ -40,7 +40,9 @@ const objectsFolder = "objects"
 // it extracted it, but mold takes the order of the command line.
 func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	w := p.out
-	edits, err := editAll(plan)
+	p.debug = p.debug.wait()
+	plan.Bare = p.debug != nil
+	edits, err := p.editAll(plan)
 	if err != nil {
 		return nil, err
 	}
@@ -100,13 +102,15 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 
 // editAll makes the edits of all objects; indexed in link order, nil where
 // nothing changes.
-func editAll(plan *merge.Plan) ([]*objfile.Edit, error) {
+func (p *preparation) editAll(plan *merge.Plan) ([]*objfile.Edit, error) {
 	edits := make([]*objfile.Edit, len(plan.Link.Objects))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range edits {
 		g.Go(func() (err error) {
-			edits[i], err = plan.Edit(i)
+			if edits[i], err = plan.Edit(i); err == nil {
+				edits[i], err = p.debug.edit(plan, i, edits[i])
+			}
 			return err
 		})
 	}
@@ -170,19 +174,12 @@ type writer struct {
 	// linker script tells them apart.
 	byName bool
 	files  []newFile
-	paths  int    // how many path has made
-	ahead  *ahead // nil if nothing is written before it is decided
+	paths  int // how many path has made
 }
 
-// newWriter prepares to write into a link's work folder. Where it is to be
-// decided what becomes of objects that are not the inputs themselves, trimmed
-// ones, or where files are to be archives, nothing is written ahead.
+// newWriter prepares to write into a link's work folder.
 func (p *preparation) newWriter(dir string) *writer {
-	w := &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
-	if !w.byName && !p.cfg.Trims() && !p.cl.stripsDebug() && runtime.GOMAXPROCS(0) > 1 {
-		w.ahead = newAhead(w)
-	}
-	return w
+	return &writer{dir: filepath.Join(dir, objectsFolder), byName: p.script != nil && len(p.script.files) > 0}
 }
 
 // newFile is a file to be written: an object or an archive.
@@ -191,7 +188,6 @@ type newFile struct {
 	archive string      // of an archive, the path of the original
 	objects []newObject // one, or the members
 
-	ahead  *aheadFile      // the file exists and has some of its bytes; nil if not
 	pieces []objfile.Piece // what is written
 	size   uint64          // bytes
 }
@@ -210,15 +206,7 @@ func (w *writer) add(archive string, objects []newObject) string {
 	if name == "" {
 		name = objects[0].from.name
 	}
-	n := newFile{archive: archive, objects: objects}
-	if archive == "" {
-		n.ahead = w.ahead.take(objects[0].file)
-	}
-	if n.ahead != nil {
-		n.path = n.ahead.path
-	} else {
-		n.path = w.path(filepath.Base(name))
-	}
+	n := newFile{archive: archive, objects: objects, path: w.path(filepath.Base(name))}
 	w.files = append(w.files, n)
 	return n.path
 }
@@ -270,7 +258,6 @@ func (w *writer) write() error {
 	if err != nil {
 		return err
 	}
-	w.ahead.clear() // what no file was made of, and what has not begun is written whole
 	if inMemory(w.dir, total.Load()) {
 		if err = w.each(w.put); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.ENOMEM) {
 			return err
@@ -279,10 +266,6 @@ func (w *writer) write() error {
 	}
 	for i := range w.files {
 		n := &w.files[i]
-		if n.ahead != nil {
-			<-n.ahead.done
-			n.ahead = nil
-		}
 		os.Remove(n.path)
 		if w.byName {
 			os.Remove(filepath.Dir(n.path))
@@ -344,16 +327,7 @@ func (n *newFile) layOut() (err error) {
 }
 
 func (n *newFile) write() (err error) {
-	pieces, mode := n.pieces, os.O_WRONLY|os.O_CREATE|os.O_EXCL
-	if n.ahead != nil {
-		<-n.ahead.done
-		if n.ahead.err == nil {
-			pieces, mode = without(pieces, n.ahead.runs), os.O_WRONLY
-		} else {
-			os.Remove(n.path)
-		}
-	}
-	f, err := os.OpenFile(n.path, mode, 0o600)
+	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -366,7 +340,7 @@ func (n *newFile) write() (err error) {
 	if err := f.Truncate(int64(n.size)); err != nil {
 		return err
 	}
-	return writePieces(f, pieces)
+	return writePieces(f, n.pieces)
 }
 
 // maxVectors is Linux's limit for one call (IOV_MAX).

@@ -103,7 +103,7 @@ func TestSavedCaseReplays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantAbout := "leanlink: " + Version + "\nstyle: cc\nlinker: cc (bfd)\noutput: prog\nprofile: \ntarget: \nLEANLINK_FOLD=all\nLEANLINK_KEEP=it's::*\nLEANLINK_HOST=false\nLEANLINK_VERIFY=false\nLEANLINK_THUNKS=false\nLEANLINK_TRIM_PANIC=\nLEANLINK_TRIM_BACKTRACE=\nLEANLINK_TRIM_UNWIND_TABLES=\nLEANLINK_TRIM_RELOCATIONS=\nLEANLINK_TRIM_ALIGN=\n\nwhat went wrong:\nit broke\nbadly\n"
+	wantAbout := "leanlink: " + Version + "\nstyle: cc\nlinker: cc (bfd)\noutput: prog\nprofile: \ntarget: \nLEANLINK_FOLD=all\nLEANLINK_KEEP=it's::*\nLEANLINK_HOST=false\nLEANLINK_VERIFY=false\nLEANLINK_THUNKS=false\nLEANLINK_DEBUG_INFO=\nLEANLINK_TRIM_PANIC=\nLEANLINK_TRIM_BACKTRACE=\nLEANLINK_TRIM_UNWIND_TABLES=\nLEANLINK_TRIM_RELOCATIONS=\nLEANLINK_TRIM_ALIGN=\n\nwhat went wrong:\nit broke\nbadly\n"
 	if string(about) != wantAbout {
 		t.Errorf("about:\n%s, want\n%s", about, wantAbout)
 	}

@@ -43,6 +43,9 @@ const (
 	workerRefused = 3 // the link must fail
 	workerFailed  = 4 // a fault of leanlink's
 	workerHalted  = 5 // a fault of the machine's, such as a full disk
+	// workerJoin is added to one of the first three: the output will lack debug
+	// information that is to be put into it.
+	workerJoin = 8
 )
 
 // workerName is the worker's argv[0], for ps.
@@ -51,6 +54,7 @@ const workerName = "leanlink-worker"
 // The worker's steps.
 const (
 	stepPrepare = "prepare" // make the new arguments
+	stepJoin    = "join"    // put the debug information into the output
 	stepFinish  = "finish"  // read the output, for the report and the check
 	stepSave    = "save"    // save the link as a case, and print its folder
 )
@@ -75,7 +79,9 @@ type outcome struct {
 }
 
 // done says whether the step did what it is for.
-func (o outcome) done() bool { return o.status >= workerDone && o.status <= workerToCheck }
+func (o outcome) done() bool {
+	return o.status >= workerDone && o.status&^workerJoin <= workerToCheck
+}
 
 // worker is the worker as the supervisor sees it.
 type worker struct {
@@ -177,7 +183,7 @@ func (k *worker) died(text string) outcome {
 func newOutcome(status int, text string) outcome {
 	o := outcome{status: status, detail: text}
 	o.message, _, _ = strings.Cut(text, "\n")
-	if status >= workerRefused && o.message == "" {
+	if !o.done() && status > 0 && o.message == "" {
 		o.message = "the analysis failed without a reason"
 	}
 	return o
@@ -224,7 +230,7 @@ func workerMain(env *Environment) int {
 		if w.prepared == nil || w.prepared.Finish == nil {
 			w.profile.stop()
 		}
-		fmt.Fprintf(os.Stderr, "\x00%d", status)
+		fmt.Fprintf(os.Stderr, "\x00%c", '0'+status)
 		if w.prepared != nil && w.prepared.Finish != nil {
 			w.clock.lap("waiting")
 			w.prepared.Finish.begin()
@@ -304,6 +310,10 @@ func (w *work) step(name string) (status int, err error) {
 		return workerDone, nil
 	case stepPrepare:
 		return w.prepare()
+	case stepJoin:
+		w.clock.lap("waiting")
+		defer w.clock.lap("join")
+		return workerDone, w.prepared.Finish.debug.finish()
 	case stepFinish:
 		if w.prepared == nil || w.prepared.Finish == nil {
 			return 0, errors.New("nothing to finish")
@@ -337,13 +347,21 @@ func (w *work) prepare() (status int, err error) {
 			return 0, err
 		}
 	}
-	switch f := w.prepared.Finish; {
-	case f == nil:
-		return workerDone, nil
-	case f.claim != nil:
-		return workerToCheck, nil
+	return w.prepared.Finish.pending(), nil
+}
+
+// pending is the status of a link that is prepared.
+func (f *Finish) pending() (status int) {
+	if f == nil {
+		return workerDone
 	}
-	return workerPending, nil
+	if status = workerPending; f.claim != nil {
+		status = workerToCheck
+	}
+	if f.debug != nil {
+		status += workerJoin
+	}
+	return status
 }
 
 // folds says whether the config asks for anything to be done to the inputs.

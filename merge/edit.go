@@ -333,7 +333,7 @@ func (e *editor) unread() {
 		if s.Flags&objfile.SHF_ALLOC != 0 {
 			continue
 		}
-		if e.l.opt.Strip && s.IsDebug() ||
+		if (e.l.opt.Strip || e.p.Bare) && s.IsDebug() ||
 			!e.l.opt.PinAll && s.Flags&objfile.SHF_EXCLUDE != 0 && (s.Name == ".llvmbc" || s.Name == ".llvmcmd") {
 			if _, grouped := e.o.groups[uint32(i)]; !grouped {
 				e.edit.Exclude(uint32(i))
@@ -420,7 +420,7 @@ func (e *editor) thunks() error {
 			e.edit.Patch(eh.Section, fde.InstrOff(), make([]byte, fde.End()-fde.InstrOff()))
 		}
 	}
-	if jumps && !e.l.opt.Strip {
+	if jumps && !e.l.opt.Strip && !e.p.Bare {
 		return e.forget()
 	}
 	return nil

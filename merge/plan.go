@@ -37,6 +37,10 @@ type Plan struct {
 	// Thunks has the new body of each FateThunk section.
 	Thunks map[SecID]*objfile.Thunk
 
+	// Bare has the edits leave out debug information, for somebody else joins
+	// it.
+	Bare bool
+
 	// leads numbers the leaders, from 1 and in link order, for the names of
 	// the symbols that mark them; 0 for all else. Indexed by SecID.
 	leads []uint32

@@ -21,6 +21,7 @@ var aarch64 = Arch{
 	OwnAddress: aarch64OwnAddress,
 	Half:       aarch64Half,
 	None:       0,
+	Address:    257,
 	Mapping:    true,
 }
 

@@ -56,8 +56,9 @@ type Arch struct {
 	// each instruction makes half of an address; 0 for none. High is the half
 	// that comes first. nil where no address comes in such halves.
 	Half func(typ uint32) (family uint8, high bool)
-	// None is the relocation type that does nothing.
-	None uint32
+	// None is the relocation type that does nothing, Address that of an address
+	// in a data word.
+	None, Address uint32
 	// Mapping: symbols whose names begin with $ say where code and data
 	// begin within a section, and of what kind they are.
 	Mapping bool

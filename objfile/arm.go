@@ -20,6 +20,7 @@ var arm = Arch{
 	Thunk:      armThunk,
 	OwnAddress: armOwnAddress,
 	None:       0,
+	Address:    2,
 	Mapping:    true,
 }
 

@@ -18,7 +18,8 @@ var le = binary.LittleEndian
 type header struct {
 	typ, machine                 uint16
 	flags                        uint32
-	shoff                        uint64
+	phoff, shoff                 uint64
+	phentsize, phnum             uint16
 	shentsize, shnum, shstrndx   uint16
 	shoffAt, shnumAt, shstrndxAt int // where those fields are in the file
 }
@@ -68,12 +69,13 @@ func (c class) wordSize() int {
 func (c class) header(b []byte) header {
 	h := header{typ: le.Uint16(b[16:]), machine: le.Uint16(b[18:])}
 	if c == class64 {
-		h.shoff, h.flags = le.Uint64(b[40:]), le.Uint32(b[48:])
+		h.phoff, h.shoff, h.flags = le.Uint64(b[32:]), le.Uint64(b[40:]), le.Uint32(b[48:])
 		h.shoffAt, h.shnumAt, h.shstrndxAt = 40, 60, 62
 	} else {
-		h.shoff, h.flags = uint64(le.Uint32(b[32:])), le.Uint32(b[36:])
+		h.phoff, h.shoff, h.flags = uint64(le.Uint32(b[28:])), uint64(le.Uint32(b[32:])), le.Uint32(b[36:])
 		h.shoffAt, h.shnumAt, h.shstrndxAt = 32, 48, 50
 	}
+	h.phentsize, h.phnum = le.Uint16(b[h.shnumAt-6:]), le.Uint16(b[h.shnumAt-4:])
 	h.shentsize = le.Uint16(b[h.shnumAt-2:])
 	h.shnum = le.Uint16(b[h.shnumAt:])
 	h.shstrndx = le.Uint16(b[h.shstrndxAt:])
@@ -95,6 +97,60 @@ func (c class) section(b []byte) (s Section, name uint32) {
 		s.Align, s.EntSize = uint64(le.Uint32(b[32:])), uint64(le.Uint32(b[36:]))
 	}
 	return s, name
+}
+
+// segmentSize is the size of a program header.
+func (c class) segmentSize() uint64 {
+	if c == class64 {
+		return 56
+	}
+	return 32
+}
+
+// segment decodes a program header as far as the file is concerned: where a
+// segment's contents lie.
+func (c class) segment(b []byte) (offset, size uint64) {
+	if c == class64 {
+		return le.Uint64(b[8:]), le.Uint64(b[32:])
+	}
+	return uint64(le.Uint32(b[4:])), uint64(le.Uint32(b[16:]))
+}
+
+// putTable says in an ELF header where the section headers are, and how many.
+func (c class) putTable(b []byte, shoff uint64, shnum uint16) {
+	if c == class64 {
+		le.PutUint64(b[40:], shoff)
+		le.PutUint16(b[60:], shnum)
+	} else {
+		le.PutUint32(b[32:], uint32(shoff))
+		le.PutUint16(b[48:], shnum)
+	}
+}
+
+// putSection encodes a section header but for the name.
+func (c class) putSection(b []byte, s *Section) {
+	clear(b)
+	le.PutUint32(b[4:], s.Type)
+	c.putFlags(b, s.Flags)
+	c.putExtent(b, s.Offset, s.Size)
+	c.putAlign(b, s.Align)
+	if c == class64 {
+		le.PutUint32(b[40:], s.Link)
+		le.PutUint32(b[44:], s.Info)
+		le.PutUint64(b[56:], s.EntSize)
+	} else {
+		le.PutUint32(b[24:], s.Link)
+		le.PutUint32(b[28:], s.Info)
+		le.PutUint32(b[36:], uint32(s.EntSize))
+	}
+}
+
+// address is where a section is when it is loaded.
+func (c class) address(b []byte) uint64 {
+	if c == class64 {
+		return le.Uint64(b[16:])
+	}
+	return uint64(le.Uint32(b[12:]))
 }
 
 // What an Edit changes of a section header.

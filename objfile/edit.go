@@ -41,7 +41,7 @@ func NewEdit(f *File) *Edit {
 
 // Changed reports whether anything was edited.
 func (e *Edit) Changed() bool {
-	return e.headers != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil
+	return e.headers != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil || len(e.strings) > 0
 }
 
 // refuse keeps the first error for Write.
@@ -267,6 +267,9 @@ func (e *Edit) Exclude(section uint32) {
 	e.excluded[section] = true
 }
 
+// Excludes reports whether a section is one that Exclude has been called for.
+func (e *Edit) Excludes(section uint32) bool { return e.excluded != nil && e.excluded[section] }
+
 // isTable reports whether a section describes the object itself: symbols,
 // names, relocations. Those change by AddSymbol, SetSymbol and SetReloc.
 func (e *Edit) isTable(section uint32) bool {
@@ -308,6 +311,53 @@ func (e *Edit) SetContents(section uint32, b []byte, relocs []Reloc) {
 		}
 		e.move(at, out)
 	}
+}
+
+// Recycle makes another section of one that is not loaded: of another name, and
+// with contents and relocations of its own. A linker that is told to leave the
+// one out keeps the other.
+func (e *Edit) Recycle(section uint32, name string, align uint64, b []byte, relocs []Reloc) error {
+	s := &e.f.Sections[section]
+	if s.Flags&(SHF_ALLOC|SHF_GROUP) != 0 || s.Type != SHT_PROGBITS {
+		return e.f.fail(section, 0, "the section is not one to make another of")
+	}
+	at, err := e.addSectionName(name)
+	if err != nil {
+		return err
+	}
+	h := e.header(section)
+	le.PutUint32(h, at)
+	e.f.class.putFlags(h, 0)
+	e.f.class.putAlign(h, align)
+	if e.excluded != nil {
+		e.excluded[section] = false
+	}
+	e.SetContents(section, b, relocs)
+	return e.err
+}
+
+// addSectionName adds a name to the section names' table and returns its place.
+func (e *Edit) addSectionName(name string) (uint32, error) {
+	f := e.f
+	size := uint64(len(f.Bytes(f.names)))
+	if f.Symtab != 0 && f.names == f.Sections[f.Symtab].Link {
+		size += uint64(len(e.strings))
+	} else {
+		size = e.length(f.names)
+	}
+	if size > math.MaxUint32 {
+		return 0, f.fail(f.names, size, "the string table is full")
+	}
+	if f.Symtab != 0 && f.names == f.Sections[f.Symtab].Link {
+		e.strings = append(append(e.strings, name...), 0)
+		return uint32(size), nil
+	}
+	was := f.Bytes(f.names)
+	if b, moved := e.moved[f.names]; moved {
+		was = b
+	}
+	e.move(f.names, slices.Concat(was, []byte(name), []byte{0}))
+	return uint32(size), nil
 }
 
 func (e *Edit) move(section uint32, b []byte) {
@@ -425,11 +475,11 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	for _, i := range movedOrder {
 		grow(i, e.moved[i])
 	}
+	if len(e.strings) > 0 {
+		grow(f.Sections[f.Symtab].Link, f.strs, e.strings)
+	}
 	if e.symbols != nil {
 		grow(f.Symtab, e.symbols)
-		if len(e.strings) > 0 {
-			grow(f.Sections[f.Symtab].Link, f.strs, e.strings)
-		}
 		if e.xindex != nil {
 			for i := range f.Sections {
 				if s := &f.Sections[i]; s.Type == SHT_SYMTAB_SHNDX && s.Link == f.Symtab {

@@ -84,6 +84,7 @@ type File struct {
 
 	class  class
 	head   header
+	names  uint32 // index of the section names' table
 	strs   []byte // the symbol table's string table
 	syms   []byte
 	xindex []byte // SHT_SYMTAB_SHNDX contents, nil if none
@@ -204,6 +205,7 @@ func Parse(name string, data []byte) (*File, error) {
 	if uint64(names) >= count || names != 0 && f.Sections[names].Type != SHT_STRTAB {
 		return fail(uint64(f.head.shstrndxAt), "the section name table is missing")
 	}
+	f.names = names
 	table, left := f.Bytes(names), maxSharing*uint64(len(data))
 	for i := range f.Sections {
 		s, ok := cString(table, nameOff[i])
@@ -377,6 +379,11 @@ func (f *File) fail(section uint32, off uint64, what string) error {
 // ErrorAt makes a *FormatError at an offset of a section.
 func (f *File) ErrorAt(section uint32, off uint64, what string) error {
 	return f.fail(section, off, what)
+}
+
+// Address is where a section of a linked file is when it is loaded.
+func (f *File) Address(section uint32) uint64 {
+	return f.class.address(f.Data[f.head.shoff+uint64(section)*f.class.sectionSize():])
 }
 
 // Bytes returns the contents of a section, nil for SHT_NOBITS. The slice

@@ -22,6 +22,7 @@ var x86_64 = Arch{
 	Thunk:      x86_64Thunk,
 	OwnAddress: x86_64OwnAddress,
 	None:       0,
+	Address:    1,
 }
 
 // x86_64Relocs is indexed by relocation type.

@@ -1,0 +1,194 @@
+package debuginfo
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/zeebo/xxh3"
+	"golang.org/x/sync/errgroup"
+
+	"leanlink/objfile"
+)
+
+// Finish puts the joined sections into the output of the link. It is to be
+// called once, after Apply. If it fails the output may be any bytes. rehash
+// says that a build ID, if there is one, is a hash of the output, and so has to
+// be one of the debug information, too.
+func (j *Join) Finish(path string, rehash bool) error {
+	out, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	info, err := out.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: not a regular file", path)
+	}
+	image, err := syscall.Mmap(int(out.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	if err != nil {
+		return fmt.Errorf("%s: cannot be mapped: %w", path, err)
+	}
+	defer syscall.Munmap(image)
+	f, err := objfile.Parse(path, image)
+	if err != nil {
+		return err
+	}
+	sections, gone, err := j.attachments(f)
+	if err != nil {
+		return err
+	}
+	var id *objfile.Piece
+	if rehash {
+		id = buildID(f, sections)
+	}
+	pieces, size, err := f.Attach(gone, sections)
+	if err != nil {
+		return err
+	}
+	if id != nil {
+		pieces = append(pieces, *id)
+	}
+	if err := writeAll(out, pieces); err != nil {
+		return err
+	}
+	for _, s := range j.sections {
+		release(s.data)
+		s.data = nil
+	}
+	return out.Truncate(int64(size))
+}
+
+// Lacking reports whether a file is an output that is still to be finished.
+func Lacking(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	f, err := objfile.Parse(path, image)
+	return err == nil && slices.ContainsFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName })
+}
+
+// attachments completes the joined sections with what the linker knows. gone is
+// the section of the tables.
+func (j *Join) attachments(f *objfile.File) (sections []objfile.Attachment, gone uint32, err error) {
+	k := slices.IndexFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName })
+	if k < 0 {
+		return nil, 0, f.ErrorAt(0, 0, errTable.Error())
+	}
+	gone = uint32(k)
+	if err := j.read(f.Bytes(gone)); err != nil {
+		return nil, 0, f.ErrorAt(gone, 0, err.Error())
+	}
+	zero, moved := false, false
+	foreign := map[string][]byte{} // what the linker has joined itself: files that it adds by itself
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		zero = zero || s.Flags&(objfile.SHF_ALLOC|objfile.SHF_TLS) == objfile.SHF_ALLOC && s.Size > 0 && f.Address(uint32(i)) == 0
+		if s.IsDebug() && uint32(i) != gone {
+			foreign[s.Name] = slices.Clone(f.Bytes(uint32(i)))
+		}
+	}
+	for _, s := range j.sections {
+		s.base = (uint64(len(foreign[s.name])) + s.align - 1) &^ (s.align - 1)
+		moved = moved || s.base > 0
+	}
+	if moved {
+		if err := j.Apply(); err != nil { // all offsets are others
+			return nil, 0, err
+		}
+	}
+	if err := j.each(func(o *object) error {
+		for _, p := range o.parts {
+			if err := p.fix(zero); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, 0, err
+	}
+	for _, s := range j.sections {
+		a := objfile.Attachment{Name: s.name, Flags: s.flags, Align: s.align, EntSize: s.entSize, Data: [][]byte{s.data}}
+		if b := foreign[s.name]; len(b) > 0 {
+			a.Data = [][]byte{b, make([]byte, s.base-uint64(len(b))), s.data}
+		}
+		sections = append(sections, a)
+	}
+	return sections, gone, nil
+}
+
+// buildIDType is NT_GNU_BUILD_ID.
+const buildIDType = 3
+
+// buildID makes another build ID of an output's and the sections that it did
+// not have when that was made: where the code of two programs is the same but
+// not their lines, debuggers must not take one for the other. nil if the output
+// has none.
+func buildID(f *objfile.File, sections []objfile.Attachment) *objfile.Piece {
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		b := f.Bytes(uint32(i))
+		if s.Type != objfile.SHT_NOTE || s.Name != ".note.gnu.build-id" || len(b) < 17 || le.Uint32(b) != 4 || le.Uint32(b[8:]) != buildIDType {
+			continue
+		}
+		n := uint64(le.Uint32(b[4:]))
+		if string(b[12:16]) != "GNU\x00" || n > uint64(len(b)-16) || n > sha256.Size {
+			continue
+		}
+		h := sha256.New()
+		h.Write(b[16 : 16+n])
+		for k := range sections {
+			var sum xxh3.Hasher
+			for _, d := range sections[k].Data {
+				sum.Write(d)
+			}
+			v := sum.Sum128().Bytes()
+			h.Write(v[:])
+		}
+		return &objfile.Piece{At: s.Offset + 16, Data: h.Sum(nil)[:n]}
+	}
+	return nil
+}
+
+// writeRun is how many bytes are written with one call.
+const writeRun = 1 << 20
+
+// writeAll writes pieces, several at once.
+func writeAll(out *os.File, pieces []objfile.Piece) error {
+	var runs []objfile.Piece
+	for _, p := range pieces {
+		for len(p.Data) > 0 {
+			n := min(len(p.Data), writeRun)
+			runs = append(runs, objfile.Piece{At: p.At, Data: p.Data[:n]})
+			p.At, p.Data = p.At+uint64(n), p.Data[n:]
+		}
+	}
+	var g errgroup.Group
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= len(runs) {
+					return nil
+				}
+				if _, err := out.WriteAt(runs[k].Data, int64(runs[k].At)); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}

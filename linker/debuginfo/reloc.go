@@ -1,0 +1,313 @@
+package debuginfo
+
+import (
+	"encoding/binary"
+	"math"
+
+	"leanlink/objfile"
+)
+
+var le = binary.LittleEndian
+
+// target is what a relocation by some symbol refers to.
+type target struct {
+	kind  targetKind
+	k     uint32 // the part, by its place in object.parts, or the word
+	value uint64 // the symbol's, offset in the part
+}
+
+type targetKind uint8
+
+const (
+	toUnseen  targetKind = iota
+	toPart               // a place in debug information
+	toString             // a place in a section of strings, together with the addend
+	toLabel              // a string that a symbol stands for
+	toWord               // an address, which is known as soon as the word is
+	toExactly            // what only the linker can tell, for each addend by itself
+)
+
+// word is a word of the tables: a relocation that the linker applies.
+type word struct {
+	typ    uint32
+	symbol uint32
+	addend int64
+	exact  bool   // its value is what belongs into the field, else an address and bias
+	slot   uint32 // in the table, from 1; 0 for what is dead
+	value  uint64 // what the linker says, 0 if it is dead
+}
+
+// exactly is what a word stands for that is good for one addend only.
+type exactly struct {
+	typ, symbol uint32
+	addend      int64
+}
+
+// fixup is a field of a joined section that an address is missing in: it has
+// the addend until then.
+type fixup struct {
+	at   uint32 // in the part
+	word uint32 // by its place in object.words; fourBytes is set in it if the field has four bytes and not eight
+}
+
+const fourBytes = 1 << 31
+
+func newFixup(at uint64, word uint32, size uint8) fixup {
+	if size == 4 {
+		word |= fourBytes
+	}
+	return fixup{uint32(at), word}
+}
+
+// bias is added to every address in a table, so that one which is 0 is not
+// taken for that of a section that the linker leaves out. It leaves the bit be
+// that marks Thumb code.
+const bias = 16
+
+// fieldKind is what a relocation does to debug information.
+type fieldKind struct {
+	size  uint8 // of the field, bytes; 0 for nothing
+	other bool  // its value is no address, but some other thing that only the linker knows
+	odd   bool  // debug information has none of this kind
+}
+
+// maxType is more than the number of any relocation that debug information has.
+const maxType = 1 << 11
+
+func kindOf(t objfile.RelocType) fieldKind {
+	switch sized := t.Size == 4 || t.Size == 8; {
+	case t.Kind == objfile.RelNone:
+		return fieldKind{}
+	case t.Kind == objfile.RelAbs && sized:
+		return fieldKind{size: t.Size}
+	case t.Kind == objfile.RelTLS && sized:
+		return fieldKind{size: t.Size, other: true}
+	}
+	return fieldKind{odd: true}
+}
+
+// Scan finds what the objects' debug information refers to. The error says why
+// the linker should join it.
+func (j *Join) Scan() error {
+	return j.each(func(o *object) error {
+		o.targets = make([]target, o.file.NumSymbols)
+		for _, p := range o.parts {
+			if err := o.scan(p, j); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (o *object) scan(p *part, j *Join) error {
+	f, arch := o.file, j.arch
+	if at := f.Sections[p.from].Rel; at != 0 {
+		willRead(f.Bytes(at))
+	}
+	rs, contents := f.Relocs(p.from), f.Bytes(p.from)
+	for k := range rs.Len() {
+		r := rs.At(k)
+		field := fieldKind{odd: true}
+		if r.Type < maxType {
+			field = j.fields[r.Type]
+		}
+		switch size := uint64(field.size); {
+		case field.odd:
+			return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
+		case r.Sym >= f.NumSymbols:
+			return f.ErrorAt(p.from, r.Offset, "a relocation names a symbol that does not exist")
+		case uint64(len(contents)) < size || r.Offset > uint64(len(contents))-size:
+			return f.ErrorAt(p.from, r.Offset, "a relocation lies outside its section")
+		case size == 0:
+			continue
+		}
+		to := &o.targets[r.Sym]
+		if to.kind == toUnseen {
+			if err := o.find(to, p, r, field.other, arch); err != nil {
+				return err
+			}
+		}
+		if field.other && to.kind != toExactly && to.kind != toWord {
+			return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
+		}
+		if to.kind == toWord || to.kind == toExactly {
+			p.addresses++
+		}
+		if field.other || to.kind == toExactly {
+			addend, ok := o.addend(rs, r, contents, arch)
+			if !ok {
+				return f.ErrorAt(p.from, r.Offset, "a relocation has an addend in an unknown form")
+			}
+			key := exactly{r.Type, r.Sym, addend}
+			if _, ok := o.exact[key]; !ok {
+				if o.exact == nil {
+					o.exact = map[exactly]uint32{}
+				}
+				o.exact[key] = uint32(len(o.words))
+				o.words = append(o.words, word{typ: r.Type, symbol: r.Sym, addend: addend, exact: true})
+			}
+		}
+	}
+	return nil
+}
+
+// find finds out what a symbol stands for that a relocation names.
+func (o *object) find(to *target, p *part, r objfile.Reloc, other bool, arch *objfile.Arch) error {
+	f := o.file
+	s := f.Symbol(r.Sym)
+	if r.Sym == 0 {
+		return f.ErrorAt(p.from, r.Offset, "a relocation names no symbol")
+	}
+	if s.Defined() {
+		in := &f.Sections[s.Section]
+		if q := o.partOf(s.Section); q != nil {
+			if s.Bind != objfile.STB_LOCAL {
+				return f.ErrorAt(p.from, r.Offset, "debug information has a global name")
+			}
+			*to = target{kind: toPart, value: s.Value}
+			for o.parts[to.k] != q {
+				to.k++
+			}
+			if q.to.strings != nil {
+				to.kind = toLabel
+				if s.Type == objfile.STT_SECTION {
+					to.kind = toString
+				}
+			}
+			return nil
+		}
+		if in.Flags&objfile.SHF_ALLOC == 0 {
+			return f.ErrorAt(p.from, r.Offset, "a relocation refers to "+in.Name+", which is neither loaded nor debug information")
+		}
+		if in.Flags&objfile.SHF_MERGE != 0 && s.Type == objfile.STT_SECTION || in.Flags&objfile.SHF_TLS != 0 {
+			to.kind = toExactly
+			return nil
+		}
+	} else if s.Section != objfile.SecUndef && s.Section != objfile.SecAbs && s.Section != objfile.SecCommon {
+		return f.ErrorAt(p.from, r.Offset, "a relocation names a symbol of an unknown kind")
+	}
+	if other || s.Type == objfile.STT_TLS {
+		to.kind = toExactly
+		return nil
+	}
+	*to = target{kind: toWord, k: uint32(len(o.words))}
+	o.words = append(o.words, word{typ: arch.Address, symbol: r.Sym, addend: bias})
+	return nil
+}
+
+// addend is a relocation's, wherever it is.
+func (o *object) addend(rs objfile.Relocs, r objfile.Reloc, contents []byte, arch *objfile.Arch) (int64, bool) {
+	if rs.Rela {
+		return r.Addend, true
+	}
+	return arch.Addend(contents[r.Offset:], r.Type)
+}
+
+// apply copies a part and applies the relocations in it that name debug
+// information; of the others it keeps a list.
+func (p *part) apply(j *Join) error {
+	o, f := p.object, p.object.file
+	contents := f.Bytes(p.from)
+	willRead(contents)
+	data := p.to.data[p.at : p.at+uint64(len(contents))]
+	copy(data, contents)
+	defer j.letGo(contents)
+	p.fixups = make([]fixup, 0, p.addresses)
+	if at := f.Sections[p.from].Rel; at != 0 {
+		defer j.letGo(f.Bytes(at))
+	}
+	rs := f.Relocs(p.from)
+	var index stringIndex
+	var indexed *part
+	for k := range rs.Len() {
+		r := rs.At(k)
+		to := &o.targets[r.Sym]
+		field := j.fields[r.Type] // Scan has seen that it is one of these
+		size := field.size
+		if size == 0 {
+			continue
+		}
+		addend := r.Addend
+		if !rs.Rela {
+			addend, _ = o.addend(rs, r, contents, j.arch) // Scan has seen to exact ones, all others are words
+		}
+		value := to.value + uint64(addend)
+		switch kind := to.kind; {
+		case kind == toExactly || field.other:
+			p.fixups = append(p.fixups, newFixup(r.Offset, o.exact[exactly{r.Type, r.Sym, addend}], size))
+			continue
+		case kind == toWord:
+			// The field has the addend until the address is known.
+			p.fixups = append(p.fixups, newFixup(r.Offset, to.k, size))
+			if !put(data[r.Offset:], size, uint64(addend)) {
+				return f.ErrorAt(p.from, r.Offset, "an addend does not fit into its field")
+			}
+			continue
+		case kind == toPart:
+			q := o.parts[to.k]
+			value += q.at + q.to.base
+		default:
+			q := o.parts[to.k]
+			if q != indexed {
+				index, indexed = q.strings.index(index.first), q
+			}
+			at, rest := value, uint64(0)
+			if kind == toLabel {
+				at, rest = to.value, uint64(addend)
+			}
+			was, ok := index.find(at, f.Sections[q.from].Size)
+			if !ok {
+				return f.ErrorAt(p.from, r.Offset, "a relocation refers to a string outside "+q.to.name)
+			}
+			value = was + rest + q.to.base
+		}
+		if !put(data[r.Offset:], size, value) {
+			return f.ErrorAt(p.from, r.Offset, "an offset does not fit into its field")
+		}
+	}
+	return nil
+}
+
+// put writes a field. It is false if the value, signed or not, does not fit.
+func put(field []byte, size uint8, v uint64) bool {
+	if size == 8 {
+		le.PutUint64(field, v)
+		return true
+	}
+	le.PutUint32(field, uint32(v))
+	return v <= math.MaxUint32 || int64(v) >= math.MinInt32 && int64(v) < 0
+}
+
+// fix puts the addresses into a part.
+func (p *part) fix(zero bool) error {
+	o := p.object
+	data := p.to.data[p.at:]
+	for _, x := range p.fixups {
+		w, at, size := &o.words[x.word&^fourBytes], data[x.at:], uint8(8)
+		if x.word&fourBytes != 0 {
+			size = 4
+		}
+		v := w.value
+		if !w.exact {
+			addend := uint64(0)
+			if size == 8 {
+				addend = le.Uint64(at)
+			} else {
+				addend = uint64(int64(int32(le.Uint32(at))))
+			}
+			if v == 0 || v == bias && !zero {
+				v = p.to.tombstone()
+			} else {
+				v += addend - bias
+			}
+		}
+		if o.file.WordSize() == 4 {
+			v = uint64(uint32(v)) // addresses wrap
+		}
+		if !put(at, size, v) {
+			return o.file.ErrorAt(p.from, uint64(x.at), "an address does not fit into its field")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package linker
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"leanlink/linker/debuginfo"
+	"leanlink/merge"
+	"leanlink/objfile"
+)
+
+// joining is the debug information that leanlink joins in the linker's place:
+// see package debuginfo. What does not depend on what is decided is done on
+// another processor while that is being decided, and the rest while the real
+// linker runs. A nil joining is that of a link whose debug information the linker
+// joins.
+type joining struct {
+	join    *debuginfo.Join
+	output  string
+	rehash  bool
+	scanned chan error    // why the linker should join it, nil for nothing
+	merged  chan struct{} // closed when what does not depend on the plan is done
+	applied chan struct{} // closed when all is but the addresses, nil before that is begun
+	err     error         // of the one that was done last
+}
+
+// startJoining begins to join a link's debug information, if it can be done
+// here.
+func (p *preparation) startJoining(link *merge.Link) *joining {
+	if p.keepsDebug() != "" {
+		return nil
+	}
+	files := make([]*objfile.File, len(link.Objects))
+	for i, o := range link.Objects {
+		files[i] = o.File
+	}
+	join, err := debuginfo.New(files, link.Arch, p.in.mapped.letGoOf)
+	if err != nil || join == nil || p.script != nil && p.script.places(join.Names()) {
+		return nil
+	}
+	d := &joining{join: join, output: resolve(p.cl.Dir, p.cl.Output), rehash: p.cl.hashesOutput(), scanned: make(chan error, 1), merged: make(chan struct{})}
+	go func() {
+		defer close(d.merged)
+		d.err = join.Scan()
+		d.scanned <- d.err
+		if d.err == nil {
+			d.err = join.Merge()
+		}
+	}()
+	return d
+}
+
+// keepsDebug says why the linker is to join the debug information itself, ""
+// if it need not.
+func (p *preparation) keepsDebug() string {
+	cl := p.cl
+	switch {
+	case cl.stripsDebug():
+		return "it leaves it out"
+	case p.cfg.DebugInfo == "link":
+		return "the config says so"
+	case p.kind != KindLLD && p.kind != KindBFD && p.kind != KindGold && p.kind != KindMold:
+		return "what it makes of addresses of what is not in the output is not known"
+	case cl.ICF != "" && cl.ICF != "none":
+		return "what folds is known to it alone"
+	case cl.Map != "" || cl.PrintMap:
+		return "it is asked what lies where"
+	}
+	if info, err := os.Stat(resolve(cl.Dir, cl.Output)); err == nil && !info.Mode().IsRegular() {
+		return "the output is no file"
+	}
+	for _, a := range cl.Args {
+		if !strings.HasPrefix(a, "-") {
+			continue
+		}
+		for _, option := range aboutDebug {
+			if strings.Contains(a, option) {
+				return "it is told something about it: " + a
+			}
+		}
+	}
+	return ""
+}
+
+// aboutDebug are parts of options that say what is to become of debug
+// information, or of sections that nobody expects.
+var aboutDebug = []string{"debug", "gdb-index", "orphan-handling", "dead-reloc", "unique", "print-gc", "section-start", "section-ordering"}
+
+// hashesOutput reports whether a build ID of the output would be a hash of it.
+func (cl *CommandLine) hashesOutput() bool {
+	hashes := true
+	for _, a := range cl.Args {
+		if _, id, ok := strings.Cut(a, "-build-id="); ok {
+			id, _, _ = strings.Cut(id, ",")
+			hashes = id != "uuid" && !strings.HasPrefix(id, "0x")
+		}
+	}
+	return hashes
+}
+
+// places reports whether a script says something of sections of some names.
+func (s *script) places(names []string) bool {
+	any := newMatcher(s.patterns)
+	for _, n := range names {
+		if any.match(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// wait waits until it is known whether the debug information can be joined
+// here; it is nil if not.
+func (d *joining) wait() *joining {
+	if d == nil || <-d.scanned != nil {
+		return nil
+	}
+	return d
+}
+
+// edit takes the debug information out of an object, if it has any. The edit is
+// that of a plan that is Bare, nil for none.
+func (d *joining) edit(plan *merge.Plan, k int, e *objfile.Edit) (*objfile.Edit, error) {
+	if d == nil || !d.join.Has(k) {
+		return e, nil
+	}
+	o := plan.Link.Objects[k]
+	if e == nil {
+		e = objfile.NewEdit(o.File)
+		for i := range o.File.Sections {
+			if o.File.Sections[i].IsDebug() {
+				e.Exclude(uint32(i))
+			}
+		}
+	}
+	return e, d.join.Edit(k, e, func(symbol, section uint32) bool {
+		if plan.Fate[o.Base+merge.SecID(section)] == merge.FateThunk {
+			return true // its debug information is that of a body which is gone
+		}
+		return symbol < o.File.FirstGlobal && e.Excludes(section) // a name could be another's
+	})
+}
+
+// apply does what is left to do but for the addresses, on another processor. The
+// second call does nothing.
+func (d *joining) apply() {
+	if d == nil || d.applied != nil {
+		return
+	}
+	d.applied = make(chan struct{})
+	go func() {
+		defer close(d.applied)
+		if <-d.merged; d.err == nil {
+			d.err = d.join.Apply()
+		}
+	}()
+}
+
+// finish puts the debug information into the output.
+func (d *joining) finish() error {
+	d.apply()
+	if <-d.applied; d.err != nil {
+		return d.err
+	}
+	if err := d.join.Finish(d.output, d.rehash); err != nil {
+		return fmt.Errorf("debug information: %w", err)
+	}
+	return nil
+}
