@@ -95,15 +95,22 @@ const fewTargets = 16
 type recorder struct {
 	p    *preparation
 	plan *merge.Plan
-	// ids are the sections with a fate, by SectionIndex; index is the inverse,
-	// by SecID, report.None for the others.
+	// ids are the sections with a fate, by SectionIndex; live is the inverse of
+	// those that were not dropped, by SecID, report.None for the others.
 	ids    []merge.SecID
-	index  []report.SectionIndex
+	live   []report.SectionIndex
 	shapes []uint32 // as ids
-	// Of the section that was last asked for.
-	symbols []report.Symbol
-	last    report.SectionIndex
-	table   merge.SecID // its landing-pad table
+
+	object *merge.Object // that was last entered; see enter
+	first  report.SectionIndex
+	// Of the object's sections, from first on.
+	kinds   []report.Kind
+	symbols [][]report.Symbol
+	names   []report.Symbol // those of all of them
+
+	last  report.SectionIndex // the section that was last asked for
+	table merge.SecID         // its landing-pad table
+	refs  []merge.SecID       // of the one whose targets were last asked for
 }
 
 func newRecorder(p *preparation, plan *merge.Plan) *recorder {
@@ -113,13 +120,16 @@ func newRecorder(p *preparation, plan *merge.Plan) *recorder {
 			n++
 		}
 	}
-	d := &recorder{p: p, plan: plan, ids: make([]merge.SecID, 0, n), index: make([]report.SectionIndex, len(plan.Fate))}
+	d := &recorder{p: p, plan: plan, ids: make([]merge.SecID, 0, n), live: make([]report.SectionIndex, len(plan.Fate))}
 	for id, f := range plan.Fate {
-		d.index[id] = report.None
-		if f != merge.FateNone {
-			d.index[id] = report.SectionIndex(len(d.ids))
-			d.ids = append(d.ids, merge.SecID(id))
+		d.live[id] = report.None
+		if f == merge.FateNone {
+			continue
 		}
+		if f != merge.FateDropped {
+			d.live[id] = report.SectionIndex(len(d.ids))
+		}
+		d.ids = append(d.ids, merge.SecID(id))
 	}
 	d.shapes = plan.Shapes(d.ids)
 	return d
@@ -148,10 +158,13 @@ func (d *recorder) section(k report.SectionIndex, s *report.Section) {
 	}
 	id, plan, l := d.ids[k], d.plan, d.plan.Link
 	o, i := l.Of(id)
+	if o != d.object {
+		d.enter(k, o)
+	}
 	h := &o.File.Sections[i]
 	*s = report.Section{
 		Input: report.InputIndex(l.ObjectIndex(id)), Index: i, Name: h.Name, Size: h.Size, Align: h.Align,
-		Kind: sectionKind(h), Into: report.None, FDE: o.FrameBytes(i), Class: uint32(plan.Class[id] + 1), Shape: d.shapes[k],
+		Kind: d.kinds[k-d.first], Into: report.None, FDE: o.FrameBytes(i), Class: uint32(plan.Class[id] + 1), Shape: d.shapes[k], Symbols: d.symbols[k-d.first],
 	}
 	if s.Kind == report.KindUnwind {
 		s.Size = o.CommonFrameBytes(i)
@@ -162,7 +175,6 @@ func (d *recorder) section(k report.SectionIndex, s *report.Section) {
 			s.LSDA = l.Section(d.table).Size
 		}
 	}
-	s.Symbols = d.symbolsOf(o, i)
 	switch plan.Fate[id] {
 	case merge.FateKept:
 		s.Fate = report.FateKept
@@ -172,9 +184,9 @@ func (d *recorder) section(k report.SectionIndex, s *report.Section) {
 			s.Fate, s.Reason = report.FateIneligible, report.ReasonFoldOff
 		}
 	case merge.FateFolded:
-		s.Fate, s.Into = report.FateFolded, d.index[plan.Leader[id]]
+		s.Fate, s.Into = report.FateFolded, d.live[plan.Leader[id]]
 	case merge.FateThunk:
-		s.Fate, s.Into = report.FateThunk, d.index[plan.Leader[id]]
+		s.Fate, s.Into = report.FateThunk, d.live[plan.Leader[id]]
 		s.NewSize, s.NewFDE = uint64(len(plan.Thunks[id].Code)), s.FDE
 	case merge.FateDropped:
 		s.Fate, s.Reason = report.FateDropped, report.ReasonUnreached
@@ -187,19 +199,38 @@ func (d *recorder) section(k report.SectionIndex, s *report.Section) {
 	}
 }
 
+// enter looks at the names of an object's sections, of which k is the first, and
+// at their symbols: those lie anywhere in the file, and so the processor waits
+// for many of them at once.
+func (d *recorder) enter(k report.SectionIndex, o *merge.Object) {
+	d.object, d.first = o, k
+	d.kinds, d.symbols, d.names = d.kinds[:0], d.symbols[:0], d.names[:0]
+	ids := d.ids[k:]
+	for n, id := range ids {
+		if id-o.Base >= merge.SecID(len(o.File.Sections)) {
+			ids = ids[:n]
+			break
+		}
+		d.kinds = append(d.kinds, sectionKind(&o.File.Sections[id-o.Base]))
+	}
+	for _, id := range ids {
+		d.symbols = append(d.symbols, d.symbolsOf(o, uint32(id-o.Base)))
+	}
+}
+
 // symbolsOf lists the symbols of a section, by their offsets.
 func (d *recorder) symbolsOf(o *merge.Object, i uint32) []report.Symbol {
-	list := d.symbols[:0]
+	from := len(d.names)
 	for _, k := range o.Symbols(i) {
 		sym := o.File.Symbol(k)
 		if name := o.File.NameWithin(&sym, o.File.Sections[i].Name); name != "" && sym.Type != objfile.STT_FILE && name[0] != '$' && !strings.HasPrefix(name, ".L") {
-			list = append(list, report.Symbol{Name: name, Offset: sym.Value, Size: sym.Size})
+			d.names = append(d.names, report.Symbol{Name: name, Offset: sym.Value, Size: sym.Size})
 		}
 	}
+	list := d.names[from:len(d.names):len(d.names)]
 	if len(list) > 1 {
 		slices.SortStableFunc(list, func(a, b report.Symbol) int { return cmp.Compare(a.Offset, b.Offset) })
 	}
-	d.symbols = list
 	return list
 }
 
@@ -209,11 +240,19 @@ func (d *recorder) targets(k report.SectionIndex, to []report.SectionIndex) []re
 	if d.plan.Fate[id] == merge.FateDropped {
 		return to
 	}
+	d.refs = d.plan.Link.AppendReferences(d.refs[:0], id)
+	table := d.table
+	if d.last != k {
+		table = d.plan.Link.ExceptionTable(id)
+	}
+	if table != merge.NoSec {
+		d.refs = append(d.refs, table)
+	}
 	from := len(to)
-	add := func(t merge.SecID) {
-		x := d.index[t]
-		if x == report.None || d.plan.Fate[t] == merge.FateDropped {
-			return
+	for _, t := range d.refs {
+		x := d.live[t]
+		if x == report.None {
+			continue
 		}
 		at := len(to)
 		if at-from < fewTargets { // as most have: they are sorted as they come
@@ -222,19 +261,11 @@ func (d *recorder) targets(k report.SectionIndex, to []report.SectionIndex) []re
 			}
 		}
 		if at > from && to[at-1] == x {
-			return
+			continue
 		}
 		to = append(to, x)
 		copy(to[at+1:], to[at:])
 		to[at] = x
-	}
-	d.plan.Link.References(id, add)
-	table := d.table
-	if d.last != k {
-		table = d.plan.Link.ExceptionTable(id)
-	}
-	if table != merge.NoSec {
-		add(table)
 	}
 	if len(to)-from < fewTargets {
 		return to

@@ -146,29 +146,35 @@ func (o *Object) Discarded(section uint32) bool { return o.dropped(section) }
 // Targets calls f for the section of every reference of a section, its
 // landing-pad table included, in no particular order and with repetitions.
 func (l *Link) Targets(id SecID, f func(SecID)) {
-	l.References(id, f)
+	var few [16]SecID
+	for _, t := range l.AppendReferences(few[:0], id) {
+		f(t)
+	}
 	if t := l.ExceptionTable(id); t != NoSec {
 		f(t)
 	}
 }
 
-// References is Targets without the landing-pad table.
-func (l *Link) References(id SecID, f func(SecID)) {
+// AppendReferences appends the section of every reference of a section but for
+// that to its landing-pad table, in the order of its relocations and with
+// repetitions.
+func (l *Link) AppendReferences(to []SecID, id SecID) []SecID {
 	o, i := l.Of(id)
 	if isEhFrame(&o.File.Sections[i]) {
-		return
+		return to
 	}
 	rs := o.File.Relocs(i)
 	for k := range rs.Len() {
 		switch t := o.target(rs.Sym(k)); t.kind {
 		case toSection:
-			f(t.sec)
+			to = append(to, t.sec)
 		case toSymbol:
 			if sec, ok := l.place(t.sym); ok && t.global {
-				f(sec)
+				to = append(to, sec)
 			}
 		}
 	}
+	return to
 }
 
 // Exports lists the names that the plan took for exported and that sections
