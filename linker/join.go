@@ -18,7 +18,7 @@ import (
 type joining struct {
 	join    *debuginfo.Join
 	output  string
-	rehash  bool
+	how     debuginfo.Manner
 	scanned chan error    // why the linker should join it, nil for nothing
 	merged  chan struct{} // closed when what does not depend on the plan is done
 	applied chan struct{} // closed when all is but the addresses, nil before that is begun
@@ -39,7 +39,7 @@ func (p *preparation) startJoining(link *merge.Link) *joining {
 	if err != nil || join == nil || p.script != nil && p.script.places(join.Names()) {
 		return nil
 	}
-	d := &joining{join: join, output: resolve(p.cl.Dir, p.cl.Output), rehash: p.cl.hashesOutput(), scanned: make(chan error, 1), merged: make(chan struct{})}
+	d := &joining{join: join, output: resolve(p.cl.Dir, p.cl.Output), how: debuginfo.Manner{Rehash: p.cl.hashesOutput(), LeavesOut: p.kind == KindBFD && p.cl.GCSections}, scanned: make(chan error, 1), merged: make(chan struct{})}
 	go func() {
 		defer close(d.merged)
 		d.err = join.Scan()
@@ -163,7 +163,7 @@ func (d *joining) finish() error {
 	if <-d.applied; d.err != nil {
 		return d.err
 	}
-	if err := d.join.Finish(d.output, d.rehash); err != nil {
+	if err := d.join.Finish(d.output, d.how); err != nil {
 		return fmt.Errorf("debug information: %w", err)
 	}
 	return nil

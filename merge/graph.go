@@ -330,30 +330,14 @@ func (l *Link) readGroups() {
 			if s.Type != objfile.SHT_GROUP {
 				continue
 			}
-			b := f.Bytes(uint32(i))
-			if len(b) < 4 || len(b)%4 != 0 || s.Info >= f.NumSymbols {
+			read, ok := f.Group(uint32(i))
+			if !ok {
 				o.leave("a section group is not understood")
 				continue
 			}
-			g := group{header: uint32(i), kept: true}
-			word := func(k int) uint32 {
-				return uint32(b[k]) | uint32(b[k+1])<<8 | uint32(b[k+2])<<16 | uint32(b[k+3])<<24
-			}
-			if word(0)&objfile.GRP_COMDAT != 0 {
-				sym := f.Symbol(s.Info)
-				sig := f.NameOf(&sym)
-				if sym.Type == objfile.STT_SECTION && sym.Defined() {
-					sig = f.Sections[sym.Section].Name
-				}
-				if first[sig] {
-					g.kept = false
-				}
-				first[sig] = true
-			}
-			for k := 4; k < len(b); k += 4 {
-				if m := word(k); m < uint32(len(f.Sections)) {
-					g.members = append(g.members, m)
-				}
+			g := group{header: uint32(i), members: read.Members, kept: !read.Comdat || !first[read.Signature]}
+			if read.Comdat {
+				first[read.Signature] = true
 			}
 			if o.groups == nil {
 				o.groups = map[uint32]group{}

@@ -336,6 +336,21 @@ func (e *Edit) Recycle(section uint32, name string, align uint64, b []byte, relo
 	return e.err
 }
 
+// Dissolve makes a group of sections that are not loaded no group, and excludes
+// them.
+func (e *Edit) Dissolve(group uint32, members []uint32) {
+	h := e.header(group)
+	le.PutUint32(h[4:], SHT_PROGBITS)
+	e.f.class.putFlags(h, SHF_EXCLUDE)
+	for _, m := range members {
+		h := e.header(m)
+		e.f.class.putFlags(h, e.f.class.flags(h)&^SHF_GROUP)
+		if !e.isTable(m) {
+			e.Exclude(m)
+		}
+	}
+}
+
 // addSectionName adds a name to the section names' table and returns its place.
 func (e *Edit) addSectionName(name string) (uint32, error) {
 	f := e.f

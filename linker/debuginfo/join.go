@@ -30,6 +30,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -72,18 +73,29 @@ type part struct {
 	// addresses is the number of relocations that need the linker.
 	addresses int
 	fixups    []fixup
+	// instead is what is joined in the place of a member of a COMDAT group: that
+	// of the first group of its signature; nil if it is joined itself.
+	instead *part
 }
 
 // object is an object that has debug information.
 type object struct {
-	file  *objfile.File
-	index uint32 // in link order
-	parts []*part
-	table uint32 // the section that makes room for the table
+	file   *objfile.File
+	index  uint32 // in link order
+	parts  []*part
+	table  uint32 // the section that makes room for the table
+	groups []groupSection
 	// targets says what a relocation by a symbol refers to; indexed by symbol.
 	targets []target
 	exact   map[exactly]uint32 // into words
 	words   []word
+	slots   int // of the words, those that the table has
+}
+
+// groupSection is a group of debug information: its section and its members.
+type groupSection struct {
+	section uint32
+	members []uint32
 }
 
 // New looks at the sections of a link's objects, which are given in link order.
@@ -95,44 +107,13 @@ func New(files []*objfile.File, arch *objfile.Arch, letGo func(b []byte)) (*Join
 	for typ := range j.fields {
 		j.fields[typ] = kindOf(arch.Reloc(uint32(typ)))
 	}
-	named := map[string]*section{}
+	c := collector{named: map[string]*section{}, first: map[string][]*part{}}
 	for k, f := range files {
-		var o *object
-		for i := range f.Sections {
-			s := &f.Sections[i]
-			if len(s.Name) > 7 && s.Name[:7] == ".zdebug" {
-				return nil, f.ErrorAt(uint32(i), 0, "debug information in an old form")
-			}
-			if !s.IsDebug() || s.Flags&objfile.SHF_EXCLUDE != 0 {
-				continue
-			}
-			if err := suits(f, uint32(i)); err != nil {
-				return nil, err
-			}
-			if o == nil {
-				o = &object{file: f, index: uint32(k)}
-			}
-			to := named[s.Name]
-			if to == nil {
-				to = &section{name: s.Name, flags: s.Flags, align: 1, entSize: s.EntSize}
-				if s.Flags&objfile.SHF_STRINGS != 0 {
-					to.strings = &stringTable{}
-				}
-				named[s.Name] = to
-				j.sections = append(j.sections, to)
-			}
-			if to.flags != s.Flags || to.entSize != s.EntSize {
-				return nil, f.ErrorAt(uint32(i), 0, "the section is of another kind than in other objects")
-			}
-			p := &part{object: o, from: uint32(i), to: to}
-			to.align = max(to.align, s.Align)
-			to.parts = append(to.parts, p)
-			o.parts = append(o.parts, p)
-			if s.Rel != 0 && o.table == 0 {
-				o.table = uint32(i)
-			}
+		o, err := c.collect(f, uint32(k))
+		if err != nil {
+			return nil, err
 		}
-		if o != nil {
+		if len(o.parts) > 0 {
 			j.objects = append(j.objects, o)
 			j.byFile[k] = o
 			j.word = f.WordSize()
@@ -144,22 +125,148 @@ func New(files []*objfile.File, arch *objfile.Arch, letGo func(b []byte)) (*Join
 	if arch.Address == 0 || arch.Relaxes {
 		return nil, fmt.Errorf("the linker shortens code on %s, so that only it knows what lies where", arch.Name)
 	}
+	j.sections = c.sections
 	return j, nil
+}
+
+// collector collects the sections of debug information of a link.
+type collector struct {
+	named    map[string]*section
+	sections []*section         // in the order of their first appearance
+	first    map[string][]*part // by signature: the members of the first COMDAT group
+}
+
+// collect collects those of one object.
+func (c *collector) collect(f *objfile.File, index uint32) (*object, error) {
+	o := &object{file: f, index: index}
+	var grouped map[uint32]string // by section: the signature of its group
+	for i := range f.Sections {
+		if f.Sections[i].Type != objfile.SHT_GROUP {
+			continue
+		}
+		g, err := debugGroup(f, uint32(i))
+		if err != nil {
+			return nil, err
+		}
+		if g == nil {
+			continue
+		}
+		if grouped == nil {
+			grouped = map[uint32]string{}
+		}
+		for _, m := range g.Members {
+			grouped[m] = g.Signature
+		}
+		o.groups = append(o.groups, groupSection{uint32(i), g.Members})
+	}
+	mine := map[string][]*part{} // the members of groups, by signature
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		if strings.HasPrefix(s.Name, ".zdebug") {
+			return nil, f.ErrorAt(uint32(i), 0, "debug information in an old form")
+		}
+		if !s.IsDebug() || s.Flags&objfile.SHF_EXCLUDE != 0 {
+			continue
+		}
+		signature, inGroup := grouped[uint32(i)]
+		if err := suits(f, uint32(i), inGroup); err != nil {
+			return nil, err
+		}
+		p := &part{object: o, from: uint32(i)}
+		o.parts = append(o.parts, p)
+		if s.Rel != 0 && o.table == 0 && !inGroup {
+			o.table = uint32(i)
+		}
+		if inGroup {
+			n := len(mine[signature])
+			mine[signature] = append(mine[signature], p)
+			if first := c.first[signature]; first != nil {
+				if n >= len(first) || !first[n].stands(p) {
+					return nil, f.ErrorAt(uint32(i), 0, "the section's group has other members than one of its signature in another object")
+				}
+				p.instead = first[n]
+				continue
+			}
+		}
+		if err := c.add(p); err != nil {
+			return nil, err
+		}
+	}
+	for signature, members := range mine {
+		if c.first[signature] == nil {
+			c.first[signature] = members
+		}
+	}
+	return o, nil
+}
+
+// add adds a part to the section that it is one of.
+func (c *collector) add(p *part) error {
+	s := &p.object.file.Sections[p.from]
+	flags := s.Flags &^ objfile.SHF_GROUP
+	to := c.named[s.Name]
+	if to == nil {
+		to = &section{name: s.Name, flags: flags, align: 1, entSize: s.EntSize}
+		if flags&objfile.SHF_STRINGS != 0 {
+			to.strings = &stringTable{}
+		}
+		c.named[s.Name] = to
+		c.sections = append(c.sections, to)
+	}
+	if to.flags != flags || to.entSize != s.EntSize {
+		return p.object.file.ErrorAt(p.from, 0, "the section is of another kind than in other objects")
+	}
+	p.to = to
+	to.align = max(to.align, s.Align)
+	to.parts = append(to.parts, p)
+	return nil
+}
+
+// stands reports whether a member of a group can stand for that of another
+// group of its signature: the signature is a hash of what it says.
+func (p *part) stands(q *part) bool {
+	a, b := &p.object.file.Sections[p.from], &q.object.file.Sections[q.from]
+	return a.Name == b.Name && a.Size == b.Size
+}
+
+// debugGroup decodes a group; nil if it has no debug information in it.
+func debugGroup(f *objfile.File, section uint32) (*objfile.Group, error) {
+	g, ok := f.Group(section)
+	if !ok {
+		return nil, f.ErrorAt(section, 0, "the group is not understood")
+	}
+	debug, others := false, false
+	for _, m := range g.Members {
+		switch s := &f.Sections[m]; {
+		case s.IsDebug():
+			debug = true
+		case s.Type == objfile.SHT_REL || s.Type == objfile.SHT_RELA:
+		default:
+			others = true
+		}
+	}
+	switch {
+	case !debug:
+		return nil, nil
+	case others || !g.Comdat:
+		return nil, f.ErrorAt(section, 0, "debug information is in a group with what is none, or of an unusual kind")
+	}
+	return &g, nil
 }
 
 // suits returns an error if a section of debug information is not one that can
 // be joined.
-func suits(f *objfile.File, section uint32) error {
+func suits(f *objfile.File, section uint32, grouped bool) error {
 	s := &f.Sections[section]
 	const merged = objfile.SHF_MERGE | objfile.SHF_STRINGS
 	switch {
 	case s.Flags&objfile.SHF_COMPRESSED != 0:
 		return f.ErrorAt(section, 0, "the section is compressed")
-	case s.Flags&objfile.SHF_GROUP != 0:
-		return f.ErrorAt(section, 0, "the section is in a group")
-	case s.Type != objfile.SHT_PROGBITS || s.MultiRel || s.Flags&^merged != 0:
+	case s.Flags&objfile.SHF_GROUP != 0 != grouped:
+		return f.ErrorAt(section, 0, "the section is in a group that does not know it")
+	case s.Type != objfile.SHT_PROGBITS || s.MultiRel || s.Flags&^(merged|objfile.SHF_GROUP) != 0:
 		return f.ErrorAt(section, 0, "the section is of an unusual kind")
-	case s.Flags&merged != 0 && (s.Flags&merged != merged || s.EntSize != 1 || s.Rel != 0):
+	case s.Flags&merged != 0 && (s.Flags&merged != merged || s.EntSize != 1 || s.Rel != 0 || grouped):
 		return f.ErrorAt(section, 0, "the section is merged otherwise than strings are")
 	case s.Name == tableName:
 		return f.ErrorAt(section, 0, "the section's name is leanlink's own")
@@ -189,7 +296,7 @@ func (j *Join) Apply() error {
 	}
 	return j.each(func(o *object) error {
 		for _, p := range o.parts {
-			if p.to.strings == nil {
+			if p.instead == nil && p.to.strings == nil {
 				if err := p.apply(j); err != nil {
 					return err
 				}
@@ -214,6 +321,13 @@ func (j *Join) lay() error {
 		}
 		if s.size > math.MaxUint32 {
 			return fmt.Errorf("%s becomes too large for its offsets", s.name)
+		}
+	}
+	for _, o := range j.objects {
+		for _, p := range o.parts {
+			if p.instead != nil {
+				p.to, p.at = p.instead.to, p.instead.at
+			}
 		}
 	}
 	return nil

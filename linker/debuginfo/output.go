@@ -2,6 +2,7 @@ package debuginfo
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -15,11 +16,19 @@ import (
 	"leanlink/objfile"
 )
 
+// Manner is what is to be known of the real linker and of what it was told.
+type Manner struct {
+	// Rehash: a build ID, if there is one, is a hash of the output, and so has
+	// to be one of the debug information, too.
+	Rehash bool
+	// LeavesOut: it leaves out what is not loaded of an object of which nothing
+	// else is left, the table with it. GNU ld does.
+	LeavesOut bool
+}
+
 // Finish puts the joined sections into the output of the link. It is to be
-// called once, after Apply. If it fails the output may be any bytes. rehash
-// says that a build ID, if there is one, is a hash of the output, and so has to
-// be one of the debug information, too.
-func (j *Join) Finish(path string, rehash bool) error {
+// called once, after Apply. If it fails the output may be any bytes.
+func (j *Join) Finish(path string, how Manner) error {
 	out, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -37,16 +46,28 @@ func (j *Join) Finish(path string, rehash bool) error {
 		return fmt.Errorf("%s: cannot be mapped: %w", path, err)
 	}
 	defer syscall.Munmap(image)
+	if err = j.attach(path, image, out, how); err != nil {
+		return errors.New(err.Error()) // which may borrow from the image
+	}
+	for _, s := range j.sections {
+		release(s.data)
+		s.data = nil
+	}
+	return nil
+}
+
+// attach is Finish for an open output, whose bytes are image.
+func (j *Join) attach(path string, image []byte, out *os.File, how Manner) error {
 	f, err := objfile.Parse(path, image)
 	if err != nil {
 		return err
 	}
-	sections, gone, err := j.attachments(f)
+	sections, gone, err := j.attachments(f, how.LeavesOut)
 	if err != nil {
 		return err
 	}
 	var id *objfile.Piece
-	if rehash {
+	if how.Rehash {
 		id = buildID(f, sections)
 	}
 	pieces, size, err := f.Attach(gone, sections)
@@ -58,10 +79,6 @@ func (j *Join) Finish(path string, rehash bool) error {
 	}
 	if err := writeAll(out, pieces); err != nil {
 		return err
-	}
-	for _, s := range j.sections {
-		release(s.data)
-		s.data = nil
 	}
 	return out.Truncate(int64(size))
 }
@@ -82,13 +99,13 @@ func Lacking(path string) bool {
 
 // attachments completes the joined sections with what the linker knows. gone is
 // the section of the tables.
-func (j *Join) attachments(f *objfile.File) (sections []objfile.Attachment, gone uint32, err error) {
+func (j *Join) attachments(f *objfile.File, leavesOut bool) (sections []objfile.Attachment, gone uint32, err error) {
 	k := slices.IndexFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName })
 	if k < 0 {
 		return nil, 0, f.ErrorAt(0, 0, errTable.Error())
 	}
 	gone = uint32(k)
-	if err := j.read(f.Bytes(gone)); err != nil {
+	if err := j.read(f.Bytes(gone), leavesOut); err != nil {
 		return nil, 0, f.ErrorAt(gone, 0, err.Error())
 	}
 	zero, moved := false, false
@@ -111,6 +128,9 @@ func (j *Join) attachments(f *objfile.File) (sections []objfile.Attachment, gone
 	}
 	if err := j.each(func(o *object) error {
 		for _, p := range o.parts {
+			if p.instead != nil {
+				continue
+			}
 			if err := p.fix(zero); err != nil {
 				return err
 			}

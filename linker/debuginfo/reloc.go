@@ -92,6 +92,9 @@ func (j *Join) Scan() error {
 	return j.each(func(o *object) error {
 		o.targets = make([]target, o.file.NumSymbols)
 		for _, p := range o.parts {
+			if p.instead != nil {
+				continue
+			}
 			if err := o.scan(p, j); err != nil {
 				return err
 			}
@@ -169,7 +172,7 @@ func (o *object) find(to *target, p *part, r objfile.Reloc, other bool, arch *ob
 			for o.parts[to.k] != q {
 				to.k++
 			}
-			if q.to.strings != nil {
+			if q.instead == nil && q.to.strings != nil {
 				to.kind = toLabel
 				if s.Type == objfile.STT_SECTION {
 					to.kind = toString

@@ -59,6 +59,9 @@ func (j *Join) Has(k int) bool { return j != nil && j.byFile[k] != nil }
 // the plan leaves that out: its address is not asked for.
 func (j *Join) Edit(k int, e *objfile.Edit, dead func(symbol, section uint32) bool) error {
 	o := j.byFile[k]
+	for _, g := range o.groups {
+		e.Dissolve(g.section, g.members)
+	}
 	var relocs []objfile.Reloc
 	for i := range o.words {
 		w := &o.words[i]
@@ -70,7 +73,7 @@ func (j *Join) Edit(k int, e *objfile.Edit, dead func(symbol, section uint32) bo
 		})
 		w.slot = uint32(len(relocs))
 	}
-	if len(relocs) == 0 {
+	if o.slots = len(relocs); o.slots == 0 {
 		return nil
 	}
 	rela := o.file.Relocs(o.table).Rela
@@ -89,15 +92,13 @@ func (j *Join) Edit(k int, e *objfile.Edit, dead func(symbol, section uint32) bo
 // errTable is the fault of an output that has not the tables of the objects.
 var errTable = errors.New("the linker has made something else of " + tableName)
 
-// read reads the tables of the output.
-func (j *Join) read(table []byte) error {
+// read reads the tables of the output. leavesOut allows that some are missing:
+// all that their objects' debug information is about is dead then.
+func (j *Join) read(table []byte, leavesOut bool) error {
 	missing := map[uint32]*object{}
 	for _, o := range j.objects {
-		for i := range o.words {
-			if o.words[i].slot != 0 {
-				missing[o.index] = o
-				break
-			}
+		if o.slots > 0 {
+			missing[o.index] = o
 		}
 	}
 	for len(table) > 0 {
@@ -107,7 +108,7 @@ func (j *Join) read(table []byte) error {
 		o := missing[le.Uint32(table[tableIndex:])]
 		count := int(le.Uint32(table[tableCount:]))
 		table = table[tableHead:]
-		if o == nil || count > len(table)/j.word {
+		if o == nil || count != o.slots || count > len(table)/j.word {
 			return errTable
 		}
 		delete(missing, o.index)
@@ -116,8 +117,6 @@ func (j *Join) read(table []byte) error {
 			switch {
 			case w.slot == 0:
 				w.value = 0
-			case int(w.slot) > count:
-				return errTable
 			case j.word == 8:
 				w.value = le.Uint64(table[8*(w.slot-1):])
 			default:
@@ -126,8 +125,10 @@ func (j *Join) read(table []byte) error {
 		}
 		table = table[count*j.word:]
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%w: %d tables are missing", errTable, len(missing))
+	for _, o := range j.objects {
+		if missing[o.index] != nil && !leavesOut {
+			return fmt.Errorf("%w: that of %s is missing", errTable, o.file.Name)
+		}
 	}
 	return nil
 }
