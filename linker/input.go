@@ -322,16 +322,18 @@ func (in *inputs) readNested(file *inputFile, dir, name string) error {
 
 // stripComments removes the comments of a linker script.
 func stripComments(s string) string {
+	kept := make([]byte, 0, len(s))
 	for {
 		a := strings.Index(s, "/*")
 		if a < 0 {
-			return s
+			return string(append(kept, s...))
 		}
+		kept = append(kept, s[:a]...)
 		b := strings.Index(s[a+2:], "*/")
 		if b < 0 {
-			return s[:a]
+			return string(kept)
 		}
-		s = s[:a] + " " + s[a+2+b+2:]
+		kept, s = append(kept, ' '), s[a+2+b+2:]
 	}
 }
 

@@ -115,7 +115,7 @@ func (l *Link) whyNot(o *Object, i uint32) Reason {
 			return HalfAddress
 		}
 	} else {
-		if len(o.tied[i]) > 0 {
+		if len(o.tiedTo(i)) > 0 {
 			return Special
 		}
 		lsda := strings.HasPrefix(s.Name, ".gcc_except_table") || l.isExtab(s)

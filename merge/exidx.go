@@ -2,9 +2,9 @@ package merge
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
-	"sort"
 	"strings"
 
 	"leanlink/objfile"
@@ -35,24 +35,58 @@ func (l *Link) discards(s *objfile.Section) bool {
 
 // tieMetadata finds what SHF_LINK_ORDER ties to each section of an object.
 func (o *Object) tieMetadata() {
-	for i := range o.File.Sections {
-		s := &o.File.Sections[i]
-		if s.Flags&objfile.SHF_LINK_ORDER != 0 && s.Flags&objfile.SHF_ALLOC != 0 && s.Link != 0 && s.Link < uint32(len(o.File.Sections)) {
-			if o.tied == nil {
-				o.tied = map[uint32][]uint32{}
-			}
-			o.tied[s.Link] = append(o.tied[s.Link], uint32(i))
+	sections := o.File.Sections
+	n := 0
+	for i := range sections {
+		if s := &sections[i]; s.Flags&objfile.SHF_LINK_ORDER != 0 && o.isTied(s) {
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	o.tied, o.tiedStart = make([]uint32, n), make([]uint32, len(sections)+1)
+	for i := range sections {
+		if s := &sections[i]; s.Flags&objfile.SHF_LINK_ORDER != 0 && o.isTied(s) {
+			o.tiedStart[s.Link]++
+		}
+	}
+	end := uint32(0)
+	for i, n := range o.tiedStart {
+		end += n
+		o.tiedStart[i] = end
+	}
+	// Filled from the back, a section's end becomes its start.
+	for i := len(sections) - 1; i >= 0; i-- {
+		if s := &sections[i]; s.Flags&objfile.SHF_LINK_ORDER != 0 && o.isTied(s) {
+			o.tiedStart[s.Link]--
+			o.tied[o.tiedStart[s.Link]] = uint32(i)
 		}
 	}
 }
 
+// isTied reports whether what has SHF_LINK_ORDER is tied to a section and
+// loaded.
+func (o *Object) isTied(s *objfile.Section) bool {
+	return s.Flags&objfile.SHF_ALLOC != 0 && s.Link != 0 && s.Link < uint32(len(o.File.Sections))
+}
+
+// tiedTo lists what is tied to a section.
+func (o *Object) tiedTo(i uint32) []uint32 {
+	if o.tied == nil {
+		return nil
+	}
+	return o.tied[o.tiedStart[i]:o.tiedStart[i+1]]
+}
+
 // metadata is what is tied to a function and will be in the output.
 func (l *Link) metadata(o *Object, i uint32) []uint32 {
-	tied := o.tied[i]
-	if l.opt.Discards == nil || !slices.ContainsFunc(tied, func(x uint32) bool { return l.discards(&o.File.Sections[x]) }) {
+	tied := o.tiedTo(i)
+	gone := func(x uint32) bool { return l.is(o.Base+SecID(x), isDiscarded) }
+	if !slices.ContainsFunc(tied, gone) {
 		return tied
 	}
-	return slices.DeleteFunc(slices.Clone(tied), func(x uint32) bool { return l.discards(&o.File.Sections[x]) })
+	return slices.DeleteFunc(slices.Clone(tied), gone)
 }
 
 // whyNotTied wants no metadata tied to a function but one entry of an
@@ -138,7 +172,8 @@ func (l *Link) labelMapping(buf []byte, o *Object, i uint32) []byte {
 		at   uint64
 		name string
 	}
-	var marks []mark
+	var space [8]mark
+	marks := space[:0]
 	for _, k := range o.Symbols(i) {
 		s := o.File.Symbol(k)
 		if s.Bind != objfile.STB_LOCAL || s.Type != objfile.STT_NOTYPE {
@@ -149,8 +184,8 @@ func (l *Link) labelMapping(buf []byte, o *Object, i uint32) []byte {
 			marks = append(marks, mark{s.Value, name})
 		}
 	}
-	sort.Slice(marks, func(a, b int) bool {
-		return marks[a].at < marks[b].at || marks[a].at == marks[b].at && marks[a].name < marks[b].name
+	slices.SortFunc(marks, func(a, b mark) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.name, b.name))
 	})
 	for _, m := range marks {
 		buf = binary.LittleEndian.AppendUint64(append(append(buf, m.name...), 0), m.at)

@@ -49,8 +49,10 @@ type Object struct {
 	symStart []uint32 // indexed by section index, into syms; one longer than the sections
 	targets  []target // indexed by symbol index, local ones: what a reference by it refers to
 	stands   []target // Link.stands
-	// tied lists what SHF_LINK_ORDER ties to a section; by section index.
-	tied map[uint32][]uint32
+	// tied lists what SHF_LINK_ORDER ties to each section, grouped by section;
+	// nil where nothing is.
+	tied      []uint32
+	tiedStart []uint32 // indexed by section index, into tied; one longer than the sections
 }
 
 // group is a COMDAT or plain section group.
@@ -140,11 +142,12 @@ const manySecs SecID = 1<<32 - 2
 type trait uint8
 
 const (
-	isCode    trait = 1 << iota // SHF_EXECINSTR
-	isLoaded                    // SHF_ALLOC, and not SHF_EXCLUDE
-	isFrames                    // .eh_frame
-	isRoot                      // see Link.isRoot
-	hasPieces                   // see Link.hasPieces
+	isCode      trait = 1 << iota // SHF_EXECINSTR
+	isLoaded                      // SHF_ALLOC, and not SHF_EXCLUDE
+	isFrames                      // .eh_frame
+	isRoot                        // see Link.isRoot
+	hasPieces                     // see Link.hasPieces
+	isDiscarded                   // see Link.discards; of what SHF_LINK_ORDER ties only
 )
 
 // is reports whether a section has a trait.
@@ -159,6 +162,9 @@ func (l *Link) characterise(o *Object) {
 		}
 		if isEhFrame(s) {
 			*t |= isFrames
+		}
+		if s.Flags&objfile.SHF_LINK_ORDER != 0 && l.discards(s) {
+			*t |= isDiscarded
 		}
 		if s.Flags&objfile.SHF_EXECINSTR != 0 {
 			*t |= isCode

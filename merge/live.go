@@ -58,15 +58,6 @@ func (l *Link) mark() {
 			reachName(SymID(id), NoSec)
 		}
 	}
-	// Metadata that SHF_LINK_ORDER ties to a section lives with it.
-	dependents := map[SecID][]SecID{}
-	for _, o := range l.Objects {
-		for to, tied := range o.tied {
-			for _, i := range tied {
-				dependents[o.Base+SecID(to)] = append(dependents[o.Base+SecID(to)], o.Base+SecID(i))
-			}
-		}
-	}
 	follow := func(o *Object, sym uint32, from SecID) {
 		t := o.target(sym)
 		if t.kind == toSection || t.kind == toDiscarded {
@@ -106,8 +97,8 @@ func (l *Link) mark() {
 				reach(o.Base+SecID(m), id)
 			}
 		}
-		for _, d := range dependents[id] {
-			reach(d, id)
+		for _, d := range o.tiedTo(i) {
+			reach(o.Base+SecID(d), id) // metadata lives with what it is tied to
 		}
 	}
 }

@@ -16,7 +16,7 @@ var x86Ends = endMachine{decode: x86Decode, whole: x86Whole, moves: true}
 
 // x86Whole reports whether a section is one function, and stays.
 func x86Whole(x *trimmer, o *Object, i uint32, frames bool) bool {
-	if _, grouped := o.groups[i]; grouped || len(o.tied[i]) > 0 || o.File.Sections[i].Flags&objfile.SHF_LINK_ORDER != 0 {
+	if _, grouped := o.groups[i]; grouped || len(o.tiedTo(i)) > 0 || o.File.Sections[i].Flags&objfile.SHF_LINK_ORDER != 0 {
 		return false
 	}
 	for _, k := range o.Symbols(i) {

@@ -20,7 +20,7 @@ func (p *Plan) Forget() {
 	p.Align, p.leads, p.aliases, p.localAliases = nil, nil, nil, nil
 	p.names = sync.Pool{}
 	for _, o := range l.Objects {
-		o.significant, o.tied, o.cies = nil, nil, nil
+		o.significant, o.tied, o.tiedStart, o.cies = nil, nil, nil, nil
 	}
 }
 
