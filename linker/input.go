@@ -222,6 +222,9 @@ func (in *inputs) pinNames(path string, b []byte) error {
 
 // want takes the names that a file defines or refers to as wanted.
 func (in *inputs) want(f *objfile.File) {
+	if len(in.wanted) == 0 {
+		in.wanted = make(map[string]bool, f.NumSymbols) // a C library has thousands
+	}
 	for i := f.FirstGlobal; i < f.NumSymbols; i++ {
 		in.wanted[f.SymbolName(i)] = true
 	}
@@ -343,6 +346,7 @@ func stripComments(s string) string {
 func (in *inputs) readMembers(file *inputFile) error {
 	a := file.archive
 	file.members = make([]*merge.Member, len(a.Members))
+	members := make([]merge.Member, len(a.Members))
 	for i := range a.Members {
 		m := &a.Members[i]
 		data := m.Data
@@ -365,18 +369,29 @@ func (in *inputs) readMembers(file *inputFile) error {
 				in.pinAll = true
 			}
 		}
-		file.members[i] = &merge.Member{Name: m.Name, Parse: parse, Taken: note}
+		file.members[i] = &members[i]
+		members[i].Name, members[i].Parse, members[i].Taken = m.Name, parse, note
 		if a.Symbols == nil {
 			f, err := parse()
 			if err != nil {
 				return err
 			}
 			note(f)
-			file.members[i].Defines = definedNames(f)
+			members[i].Defines = definedNames(f)
+		}
+	}
+	count := make([]int32, len(members))
+	for _, s := range a.Symbols {
+		count[s.Member]++
+	}
+	names := make([]string, len(a.Symbols))
+	for i, n := range count {
+		if n > 0 {
+			members[i].Defines, names = names[:0:n], names[n:]
 		}
 	}
 	for _, s := range a.Symbols {
-		m := file.members[s.Member]
+		m := &members[s.Member]
 		m.Defines = append(m.Defines, s.Name)
 	}
 	return nil

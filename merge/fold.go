@@ -156,15 +156,24 @@ func (f *folder) label() {
 // the order of their first nodes.
 func (f *folder) classify(keys []xxh3.Uint128) {
 	f.class = make([]int32, len(keys))
-	first := make(map[xxh3.Uint128]int32, len(keys))
-	var size []int32
+	room := 1
+	for room < 2*len(keys) {
+		room *= 2
+	}
+	first := make([]int32, room) // a class's first node + 1, where its key says or behind; 0 for none
+	size := make([]int32, 0, len(keys))
 	for n, key := range keys {
-		c, ok := first[key]
-		if !ok {
-			c = int32(len(size))
-			first[key] = c
-			size = append(size, 0)
+		at := int(key.Lo) & (room - 1)
+		for first[at] != 0 && keys[first[at]-1] != key {
+			at = (at + 1) & (room - 1)
 		}
+		if first[at] == 0 {
+			first[at] = int32(n + 1)
+			f.class[n] = int32(len(size))
+			size = append(size, 1)
+			continue
+		}
+		c := f.class[first[at]-1]
 		f.class[n] = c
 		size[c]++
 	}
@@ -335,6 +344,9 @@ func (f *folder) refine() {
 // the name; the members of the others are appended to moved.
 func (f *folder) split(c int32, sig []uint64, moved []int32) []int32 {
 	all := f.members[c]
+	if !slices.ContainsFunc(all[1:], func(n int32) bool { return sig[n] != sig[all[0]] }) {
+		return moved
+	}
 	parts := map[uint64][]int32{}
 	var order []uint64 // of first appearance, so that the result depends on no map
 	for _, n := range all {

@@ -28,6 +28,11 @@ type cieRef struct {
 func (l *Link) attachFrames(o *Object) {
 	f := o.File
 	o.fdeStart = make([]uint32, len(f.Sections)+1)
+	count := 0
+	for _, eh := range o.frames {
+		count += len(eh.FDEs)
+	}
+	o.fdes = make([]fdeRef, 0, count)
 	for k, eh := range o.frames {
 		rs := f.Relocs(eh.Section)
 		at := relocIndex(rs)

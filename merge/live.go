@@ -125,16 +125,27 @@ func (l *Link) isRoot(o *Object, i uint32) bool {
 	if s.Flags&objfile.SHF_RETAIN != 0 || isCIdentifier(s.Name) {
 		return true
 	}
-	// lld and gold go by how names begin, gold by what they contain as well.
-	for _, p := range [...]string{".init", ".fini", ".ctors", ".dtors", ".preinit_array", ".jcr", ".tm_clone_table", ".note"} {
-		if strings.HasPrefix(s.Name, p) {
-			return true
-		}
-	}
-	if strings.Contains(s.Name, "personality") && (strings.HasPrefix(s.Name, ".text.") || strings.HasPrefix(s.Name, ".data.")) {
+	if hasRootName(s.Name) {
 		return true
 	}
 	return l.opt.KeepSection != nil && l.opt.KeepSection(s.Name)
+}
+
+// hasRootName reports whether linkers keep a section for its name: lld and gold
+// go by how names begin, gold by what they contain as well.
+func hasRootName(name string) bool {
+	switch { // most names first
+	case strings.HasPrefix(name, ".text."), strings.HasPrefix(name, ".data."):
+		return strings.Contains(name, "personality")
+	case strings.HasPrefix(name, ".rodata"):
+		return false
+	}
+	for _, p := range [...]string{".init", ".fini", ".ctors", ".dtors", ".preinit_array", ".jcr", ".tm_clone_table", ".note"} {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // isCIdentifier reports whether __start_NAME and __stop_NAME can exist.

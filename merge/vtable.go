@@ -180,7 +180,8 @@ const (
 func evidence(name string) slotEvidence {
 	switch {
 	case strings.HasPrefix(name, "_ZN"):
-		parts := legacyPath(name)
+		var space [16]string
+		parts := legacyPath(space[:0], name)
 		if len(parts) > 0 && len(parts[len(parts)-1]) == 17 && parts[len(parts)-1][0] == 'h' {
 			parts = parts[:len(parts)-1]
 		}
@@ -210,8 +211,9 @@ func evidence(name string) slotEvidence {
 	return slotPlain
 }
 
-// legacyPath splits _ZN<length><component>…E; nil if it has another form.
-func legacyPath(name string) (parts []string) {
+// legacyPath appends the parts of _ZN<length><component>…E; nil if the name has
+// another form.
+func legacyPath(parts []string, name string) []string {
 	s := name[len("_ZN"):]
 	for s != "" && s[0] != 'E' {
 		n, k := 0, 0

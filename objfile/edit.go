@@ -53,7 +53,8 @@ func (e *Edit) refuse(section uint32, off uint64, what string) {
 
 func (e *Edit) ownSymbols() {
 	if e.symbols == nil {
-		e.symbols = append(make([]byte, 0, len(e.f.syms)+1024), e.f.syms...)
+		// What is left of the room costs nothing, growing is a copy of all.
+		e.symbols = append(make([]byte, 0, len(e.f.syms)+len(e.f.syms)/4+1024), e.f.syms...)
 		if len(e.f.strs) == 0 {
 			e.strings = []byte{0} // offset 0 means no name
 		}

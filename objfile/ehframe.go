@@ -172,7 +172,7 @@ func (f *File) encodedSize(enc uint8) uint8 {
 // then leave the object alone.
 func (f *File) ReadEhFrame(section uint32) (*EhFrame, error) {
 	b := f.Bytes(section)
-	eh := &EhFrame{Section: section}
+	eh := &EhFrame{Section: section, FDEs: make([]FDE, 0, min(len(b)/32, 1<<16))} // most take that much
 	fail := func(at uint64, what string) (*EhFrame, error) { return nil, f.fail(section, at, what) }
 	cies := map[uint64]uint32{}
 	if uint64(len(b)) > math.MaxUint32 {

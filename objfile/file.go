@@ -190,9 +190,8 @@ func Parse(name string, data []byte) (*File, error) {
 		return fail(f.head.shoff, "section headers lie outside the file")
 	}
 	f.Sections = make([]Section, count)
-	nameOff := make([]uint32, count)
 	for i := range f.Sections {
-		s, n := f.class.section(data[f.head.shoff+uint64(i)*size:])
+		s, _ := f.class.section(data[f.head.shoff+uint64(i)*size:])
 		if i > 0 && s.Type != SHT_NOBITS && s.Type != SHT_NULL &&
 			(s.Offset > uint64(len(data)) || s.Size > uint64(len(data))-s.Offset) {
 			return fail(f.head.shoff+uint64(i)*size, "a section lies outside the file")
@@ -200,7 +199,7 @@ func Parse(name string, data []byte) (*File, error) {
 		if s.Align&(s.Align-1) != 0 {
 			return fail(f.head.shoff+uint64(i)*size, "a section's alignment is not a power of two")
 		}
-		f.Sections[i], nameOff[i] = s, n
+		f.Sections[i] = s
 	}
 	if uint64(names) >= count || names != 0 && f.Sections[names].Type != SHT_STRTAB {
 		return fail(uint64(f.head.shstrndxAt), "the section name table is missing")
@@ -208,7 +207,8 @@ func Parse(name string, data []byte) (*File, error) {
 	f.names = names
 	table, left := f.Bytes(names), maxSharing*uint64(len(data))
 	for i := range f.Sections {
-		s, ok := cString(table, nameOff[i])
+		_, name := f.class.section(data[f.head.shoff+uint64(i)*size:])
+		s, ok := cString(table, name)
 		if !ok {
 			return fail(f.head.shoff+uint64(i)*size, "a section's name lies outside the name table")
 		}
