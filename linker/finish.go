@@ -36,26 +36,35 @@ type Finish struct {
 	cfg *Config
 	// record writes down what was done, as a report that lacks what only the
 	// output tells; nil if none is wanted.
-	record func() (*report.Unfinished, error)
-	begun  *report.Unfinished // that report
-	packed bool               // relocations were to be packed
-	err    error              // it could not be begun
-	claim  *verify.Claim      // what the check is to prove, nil if none is asked for
-	debug  *joining           // debug information that is to be put into the output, nil for none
-	inputs *mappings          // what the output was made of
-	below  int64              // what they were to keep memory below
+	record   func() (*report.Unfinished, error)
+	recorded chan struct{}      // closed when that is done; nil before it is begun
+	begun    *report.Unfinished // that report, once it is recorded
+	err      error              // or why there is none
+	took     spell              // and what it took
+	packed   bool               // relocations were to be packed
+	claim    *verify.Claim      // what the check is to prove, nil if none is asked for
+	debug    *joining           // debug information that is to be put into the output, nil for none
+	inputs   *mappings          // what the output was made of
+	below    int64              // what they were to keep memory below
 }
 
-// begin does what needs no output, while the real linker runs.
+// begin begins what needs no output, while the real linker runs. The second call
+// does nothing.
 func (f *Finish) begin() {
 	f.debug.apply()
-	if f.record == nil || f.begun != nil {
+	if f.record == nil || f.recorded != nil {
 		return
 	}
-	f.begun, f.err = f.record()
-	if f.inputs != nil {
-		f.below = f.inputs.keepBelow(0) // while nothing goes through them
-	}
+	f.recorded = make(chan struct{})
+	go func() {
+		defer close(f.recorded)
+		took := timeThread()
+		f.begun, f.err = f.record()
+		f.took = took()
+		if f.inputs != nil {
+			f.below = f.inputs.keepBelow(0) // while nothing goes through them
+		}
+	}()
 }
 
 // finish checks the output against the original inputs, if the config asks for
@@ -71,7 +80,8 @@ func (f *Finish) finish(dir string) error {
 	if f.record == nil {
 		return nil
 	}
-	if f.begin(); f.err != nil {
+	f.begin()
+	if <-f.recorded; f.err != nil {
 		return f.err
 	}
 	if f.packed {

@@ -3,8 +3,11 @@ package linker
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"leanlink/merge"
 )
@@ -51,6 +54,33 @@ func (t *timings) lap(name string) {
 	cpu, _ := spent()
 	t.line(name, now.Sub(t.last), cpu-t.cpu)
 	t.last, t.cpu = now, cpu
+}
+
+// beside adds what was done beside other phases, whose processor time has it,
+// too.
+func (t *timings) beside(name string, took spell) {
+	if t != nil {
+		t.line(name, took.wall, took.cpu)
+	}
+}
+
+// spell is how long something took: by the clock, and of the processor.
+type spell struct{ wall, cpu time.Duration }
+
+// timeThread begins to time what the calling goroutine does, up to the call of
+// what it returns.
+func timeThread() func() spell {
+	runtime.LockOSThread()
+	cpu := func() time.Duration {
+		var u unix.Rusage
+		unix.Getrusage(unix.RUSAGE_THREAD, &u)
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	began, was := time.Now(), cpu()
+	return func() spell {
+		defer runtime.UnlockOSThread()
+		return spell{time.Since(began), cpu() - was}
+	}
 }
 
 // note keeps what memory is compared with.

@@ -232,9 +232,7 @@ func workerMain(env *Environment) int {
 		}
 		fmt.Fprintf(os.Stderr, "\x00%c", '0'+status)
 		if w.prepared != nil && w.prepared.Finish != nil {
-			w.clock.lap("waiting")
 			w.prepared.Finish.begin()
-			w.clock.lap("record")
 		}
 	}
 	return 0
@@ -321,8 +319,10 @@ func (w *work) step(name string) (status int, err error) {
 		w.clock.lap("waiting")
 		defer w.profile.stop()
 		defer w.clock.write()
-		defer w.clock.lap("finish")
-		return workerDone, finishing(w.prepared.Finish, w.dir)
+		err := finishing(w.prepared.Finish, w.dir)
+		w.clock.lap("finish")
+		w.clock.beside("record", w.prepared.Finish.took)
+		return workerDone, err
 	}
 	return 0, fmt.Errorf("no such step: %s", name)
 }
