@@ -17,6 +17,7 @@ import (
 // joins.
 type joining struct {
 	join    *debuginfo.Join
+	inputs  *mappings // what is joined
 	output  string
 	how     debuginfo.Manner
 	scanned chan error    // why the linker should join it, nil for nothing
@@ -39,7 +40,8 @@ func (p *preparation) startJoining(link *merge.Link) *joining {
 	if err != nil || join == nil || p.script != nil && p.script.places(join.Names()) {
 		return nil
 	}
-	d := &joining{join: join, output: resolve(p.cl.Dir, p.cl.Output), how: debuginfo.Manner{Rehash: p.cl.hashesOutput(), LeavesOut: p.kind == KindBFD && p.cl.GCSections}, scanned: make(chan error, 1), merged: make(chan struct{})}
+	d := &joining{join: join, inputs: &p.in.mapped, output: resolve(p.cl.Dir, p.cl.Output), scanned: make(chan error, 1), merged: make(chan struct{})}
+	d.how = debuginfo.Manner{Rehash: p.cl.hashesOutput(), LeavesOut: p.kind == KindBFD && p.cl.GCSections}
 	go func() {
 		defer close(d.merged)
 		d.err = join.Scan()
@@ -74,6 +76,9 @@ func (p *preparation) keepsDebug() string {
 		if !strings.HasPrefix(a, "-") {
 			continue
 		}
+		if strings.HasPrefix(a, "-gz") {
+			return "it is to compress it"
+		}
 		for _, option := range aboutDebug {
 			if strings.Contains(a, option) {
 				return "it is told something about it: " + a
@@ -84,8 +89,10 @@ func (p *preparation) keepsDebug() string {
 }
 
 // aboutDebug are parts of options that say what is to become of debug
-// information, or of sections that nobody expects.
-var aboutDebug = []string{"debug", "gdb-index", "orphan-handling", "dead-reloc", "unique", "print-gc", "section-start", "section-ordering"}
+// information or of sections that nobody expects, or that the output is to have
+// no sections.
+var aboutDebug = []string{"debug", "gdb-index", "orphan-handling", "dead-reloc", "unique", "print-gc", "section-start", "section-ordering",
+	"compress-sections", "oformat", "nosectionheader"}
 
 // hashesOutput reports whether a build ID of the output would be a hash of it.
 func (cl *CommandLine) hashesOutput() bool {
@@ -162,6 +169,9 @@ func (d *joining) finish() error {
 	d.apply()
 	if <-d.applied; d.err != nil {
 		return d.err
+	}
+	if err := d.inputs.unchanged(); err != nil { // while the linker ran
+		return err
 	}
 	if err := d.join.Finish(d.output, d.how); err != nil {
 		return fmt.Errorf("debug information: %w", err)

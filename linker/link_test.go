@@ -24,7 +24,7 @@ import (
 // LEANLINK_TEST_MAIN is set, as worker when the supervisor calls it so.
 func TestMain(m *testing.M) {
 	if os.Args[0] == workerName {
-		prepare, finishing = faultyPrepare, faultyFinish
+		prepare, attaching, finishing = faultyPrepare, faultyAttach, faultyFinish
 		os.Exit(Main(os.Args))
 	}
 	if os.Getenv("LEANLINK_TEST_MAIN") != "" {
@@ -43,6 +43,9 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string, _ *ti
 		if cfg.Verify {
 			finish.claim = &verify.Claim{}
 		}
+		if os.Getenv("LEANLINK_TEST_JOIN") != "" {
+			finish.debug = &joining{applied: make(chan struct{})}
+		}
 		return &Prepared{Args: args, Finish: finish}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
 	case "real":
 		return Prepare(cl, cfg, real, dir)
@@ -58,6 +61,11 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string, _ *ti
 	default:
 		return &Prepared{Args: args}, fault(how, dir)
 	}
+}
+
+// faultyAttach is joining.finish's.
+func faultyAttach(d *joining) error {
+	return fault(os.Getenv("LEANLINK_TEST_JOIN"), "out")
 }
 
 // faultyFinish is Finish.finish's.
@@ -364,6 +372,16 @@ func TestLinkOutcomes(t *testing.T) {
 			end: "exit status 1", output: "none", report: "old"},
 		{name: "invalid config", vars: []string{"LEANLINK_FOLD=x"}, stderr: "leanlink: error: LEANLINK_FOLD: fold = \"x\": must be safe, all or off\n",
 			end: "exit status 1", output: "none", report: "old"},
+		{name: "debug information is joined", vars: []string{"LEANLINK_TEST_JOIN=done"}, end: "exit status 0", calls: []string{newCall}, output: "linked yes\n", report: "report of out"},
+		{name: "debug information is joined, and checked", vars: []string{"LEANLINK_TEST_JOIN=done", "LEANLINK_VERIFY=1"}, end: "exit status 0", calls: []string{newCall}, output: "linked yes\n", report: "report of out"},
+		{name: "no room for debug information", vars: []string{"LEANLINK_TEST_JOIN=full"}, end: "exit status 0", calls: []string{newCall, oldCall}, output: "linked no\n", report: "old",
+			stderr: "leanlink: warning: write out: no space left on device; linking the original inputs\n"},
+		{name: "joining debug information dies", vars: []string{"LEANLINK_TEST_JOIN=panic"}, end: "exit status 0", calls: []string{newCall, oldCall}, output: "linked no\n", report: "old",
+			stderr: "leanlink: warning: the analysis died (panic: no such thing); linking the original inputs" + saved},
+		{name: "joining debug information ends too early", vars: []string{"LEANLINK_TEST_JOIN=exit"}, end: "exit status 0", calls: []string{newCall, oldCall}, output: "linked no\n", report: "old",
+			stderr: "leanlink: warning: the analysis ended by itself; linking the original inputs\n"},
+		{name: "inputs change before debug information is there", vars: []string{"LEANLINK_TEST_JOIN=changed", "LEANLINK_VERIFY=1"}, end: "exit status 0", calls: []string{newCall, oldCall}, output: "linked no\n", report: "old",
+			stderr: "leanlink: warning: x.o: changed during the link; linking the original inputs\n"},
 		{name: "the report fails", vars: []string{"LEANLINK_TEST_FINISH=full"}, end: "exit status 0", calls: []string{newCall}, output: "linked yes\n", report: "old",
 			stderr: "leanlink: warning: no report: write WORKDIR: no space left on device\n"},
 		{name: "the report dies", vars: []string{"LEANLINK_TEST_FINISH=panic"}, end: "exit status 0", calls: []string{newCall}, output: "linked yes\n", report: "old",
@@ -408,7 +426,8 @@ func TestLinkOutcomes(t *testing.T) {
 func TestWorkerLies(t *testing.T) {
 	b := newBench(t)
 	_, stderr, end := b.run([]string{"LEANLINK_TEST_PREPARE=exit"}, "-m64", "x.o", "-o", "out")
-	if calls := b.calls(); stderr != "" || end != "exit status 0" || !slices.Equal(calls, []string{"-m64 x.o -o out"}) {
+	const want = "leanlink: warning: the analysis ended by itself; linking the original inputs\n"
+	if calls := b.calls(); stderr != want || end != "exit status 0" || !slices.Equal(calls, []string{"-m64 x.o -o out"}) {
 		t.Errorf("%q, %s, %q", stderr, end, calls)
 	}
 }

@@ -68,8 +68,9 @@ type Refusal struct {
 // Error is the reason.
 func (r *Refusal) Error() string { return r.Reason }
 
-// prepare and finishing do the steps' work; tests put faults in their places.
-var prepare, finishing = prepareTimed, (*Finish).finish
+// prepare, attaching and finishing do the steps' work; tests put faults in their
+// places.
+var prepare, attaching, finishing = prepareTimed, (*joining).finish, (*Finish).finish
 
 // outcome is how a worker's step went.
 type outcome struct {
@@ -167,8 +168,8 @@ func (k *worker) died(text string) outcome {
 	switch {
 	case err != nil:
 		return outcome{status: workerHalted, message: "the worker: " + err.Error()}
-	case exit.ok(): // nobody told it to
-		return outcome{status: workerDone, detail: text}
+	case exit.ok(): // nobody told it to, and the step is not done
+		return outcome{status: workerHalted, message: "the analysis ended by itself", detail: text}
 	}
 	o := newOutcome(-1, text)
 	why := exit.String()
@@ -311,7 +312,7 @@ func (w *work) step(name string) (status int, err error) {
 	case stepJoin:
 		w.clock.lap("waiting")
 		defer w.clock.lap("join")
-		return workerDone, w.prepared.Finish.debug.finish()
+		return workerDone, attaching(w.prepared.Finish.debug)
 	case stepFinish:
 		if w.prepared == nil || w.prepared.Finish == nil {
 			return 0, errors.New("nothing to finish")

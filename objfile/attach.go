@@ -25,7 +25,7 @@ func (a *Attachment) size() (n uint64) {
 }
 
 // Attach puts sections into a linked file in the place of one that is not
-// loaded. A section that has the name of another takes its place, too. What is
+// loaded, which then is gone; at its end if that is 0. A section that has the name of another takes its place, too. What is
 // loaded stays as it is and where it is, and no section gets another index: the
 // first new section takes that of the one that goes (SHT_NULL if there is none),
 // the others come last. What
@@ -35,14 +35,15 @@ func (a *Attachment) size() (n uint64) {
 // The result is what changes of the file, in ascending order, and its new size;
 // none of it is borrowed from f.
 func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, error) {
-	if gone == 0 || int(gone) >= len(f.Sections) || len(sections) == 0 {
+	if int(gone) >= len(f.Sections) || len(sections) == 0 {
 		return nil, 0, &FormatError{File: f.Name, What: "no section to put others in the place of"}
 	}
 	slot, count, err := f.slots(gone, sections)
 	if err != nil {
 		return nil, 0, err
 	}
-	first, err := f.unloaded(append(slot, gone))
+	changed := slices.Concat(slot, []uint32{gone})
+	first, err := f.unloaded(changed)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -51,7 +52,7 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 	copy(headers, f.Data[f.head.shoff:][:size*uint64(len(f.Sections))])
 	header := func(i uint32) []byte { return headers[uint64(i)*size:][:size] }
 
-	if !slices.Contains(slot, gone) {
+	if gone != 0 && !slices.Contains(slot, gone) {
 		clear(header(gone)) // SHT_NULL
 	}
 	names, nameAt := f.nameSections(gone, slot, sections)
@@ -74,7 +75,7 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 		f.class.putSection(h, &Section{Type: SHT_PROGBITS, Flags: a.Flags, Offset: start, Size: at - start, Align: max(a.Align, 1), EntSize: a.EntSize})
 		le.PutUint32(h, nameAt[k])
 	}
-	for _, i := range f.behind(first, slot) {
+	for _, i := range f.behind(first, changed) {
 		b := bytes.Clone(f.Bytes(i))
 		if i == f.names {
 			b = names
@@ -94,7 +95,7 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 // slots says which index each of the sections gets, and how many there are
 // then.
 func (f *File) slots(gone uint32, sections []Attachment) (slot []uint32, count int, err error) {
-	count, taken := len(f.Sections), false
+	count, taken := len(f.Sections), gone == 0
 	for k := range sections {
 		at := uint32(slices.IndexFunc(f.Sections, func(s Section) bool { return s.Name == sections[k].Name }))
 		switch {
@@ -118,15 +119,15 @@ func (f *File) slots(gone uint32, sections []Attachment) (slot []uint32, count i
 
 // unloaded is the first place of the sections that get other contents. It
 // checks that nothing that is loaded lies behind.
-func (f *File) unloaded(slot []uint32) (uint64, error) {
-	first := uint64(math.MaxUint64)
-	for _, i := range slot {
-		if int(i) < len(f.Sections) {
+func (f *File) unloaded(changed []uint32) (uint64, error) {
+	first := uint64(len(f.Data))
+	for _, i := range changed {
+		if i != 0 && int(i) < len(f.Sections) {
 			first = min(first, f.Sections[i].Offset)
 		}
 	}
 	for i := range f.Sections {
-		if s := &f.Sections[i]; s.Flags&SHF_ALLOC != 0 && s.Type != SHT_NOBITS && s.Type != SHT_NULL && s.Offset+s.Size > first {
+		if s := &f.Sections[i]; s.Flags&SHF_ALLOC != 0 && s.Type != SHT_NOBITS && s.Type != SHT_NULL && s.Size > 0 && s.Offset+s.Size > first {
 			return 0, f.fail(uint32(i), 0, "a section that is loaded lies behind what is not")
 		}
 	}
@@ -135,7 +136,7 @@ func (f *File) unloaded(slot []uint32) (uint64, error) {
 		if at > uint64(len(f.Data)) || uint64(len(f.Data))-at < f.class.segmentSize() {
 			return 0, &FormatError{File: f.Name, Offset: at, What: "the program headers lie outside the file"}
 		}
-		if offset, size := f.class.segment(f.Data[at:]); size > 0 && offset+size > first {
+		if offset, size := f.class.segment(f.Data[at:]); size > 0 && (offset > first || size > first-offset) {
 			return 0, &FormatError{File: f.Name, Offset: at, What: "a segment reaches behind what is loaded"}
 		}
 	}
@@ -147,10 +148,10 @@ func (f *File) unloaded(slot []uint32) (uint64, error) {
 
 // behind lists the sections that have to move on, in the order of their places:
 // those that lie behind first and do not get other contents, and the names.
-func (f *File) behind(first uint64, slot []uint32) (list []uint32) {
+func (f *File) behind(first uint64, changed []uint32) (list []uint32) {
 	for i := range uint32(len(f.Sections)) {
 		s := &f.Sections[i]
-		if i == f.names || s.Type != SHT_NOBITS && s.Type != SHT_NULL && s.Offset >= first && s.Flags&SHF_ALLOC == 0 && !slices.Contains(slot, i) {
+		if i == f.names || s.Type != SHT_NOBITS && s.Type != SHT_NULL && s.Offset >= first && s.Flags&SHF_ALLOC == 0 && !slices.Contains(changed, i) {
 			list = append(list, i)
 		}
 	}
@@ -165,7 +166,7 @@ func (f *File) nameSections(gone uint32, slot []uint32, sections []Attachment) (
 	size := f.class.sectionSize()
 	nameOf := func(i uint32) uint32 { return le.Uint32(f.Data[f.head.shoff+uint64(i)*size:]) }
 	names = bytes.Clone(f.Bytes(f.names))
-	was, length := nameOf(gone), uint32(len(f.Sections[gone].Name))
+	was, length := nameOf(gone), uint32(len(f.Sections[gone].Name)) // of 0, none
 	for i := range uint32(len(f.Sections)) {
 		if n := nameOf(i); i != gone && n+uint32(len(f.Sections[i].Name)) >= was && n <= was+length {
 			length = 0 // they share bytes

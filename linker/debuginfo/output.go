@@ -2,7 +2,6 @@ package debuginfo
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -45,10 +44,10 @@ func (j *Join) Finish(path string, how Manner) error {
 	if err != nil {
 		return fmt.Errorf("%s: cannot be mapped: %w", path, err)
 	}
-	defer syscall.Munmap(image)
 	if err = j.attach(path, image, out, how); err != nil {
-		return errors.New(err.Error()) // which may borrow from the image
+		return err // which may borrow from the image: it stays
 	}
+	syscall.Munmap(image)
 	for _, s := range j.sections {
 		release(s.data)
 		s.data = nil
@@ -98,26 +97,30 @@ func Lacking(path string) bool {
 }
 
 // attachments completes the joined sections with what the linker knows. gone is
-// the section of the tables.
+// the section of the tables, 0 if there are none.
 func (j *Join) attachments(f *objfile.File, leavesOut bool) (sections []objfile.Attachment, gone uint32, err error) {
-	k := slices.IndexFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName })
-	if k < 0 {
-		return nil, 0, f.ErrorAt(0, 0, errTable.Error())
+	var table []byte // none if all that there is debug information of is dead
+	if k := slices.IndexFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName }); k >= 0 {
+		gone, table = uint32(k), f.Bytes(uint32(k))
 	}
-	gone = uint32(k)
-	if err := j.read(f.Bytes(gone), leavesOut); err != nil {
+	if err := j.read(table, leavesOut); err != nil {
 		return nil, 0, f.ErrorAt(gone, 0, err.Error())
 	}
 	zero, moved := false, false
-	foreign := map[string][]byte{} // what the linker has joined itself: files that it adds by itself
+	align, foreign := map[string]uint64{}, map[string][]byte{} // what the linker has joined itself: files that it adds by itself
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		zero = zero || s.Flags&(objfile.SHF_ALLOC|objfile.SHF_TLS) == objfile.SHF_ALLOC && s.Size > 0 && f.Address(uint32(i)) == 0
 		if s.IsDebug() && uint32(i) != gone {
+			if _, twice := foreign[s.Name]; twice {
+				return nil, 0, f.ErrorAt(uint32(i), 0, "the output has two sections of the name")
+			}
 			foreign[s.Name] = slices.Clone(f.Bytes(uint32(i)))
+			align[s.Name] = s.Align
 		}
 	}
 	for _, s := range j.sections {
+		s.align = max(s.align, align[s.name])
 		s.base = (uint64(len(foreign[s.name])) + s.align - 1) &^ (s.align - 1)
 		moved = moved || s.base > 0
 	}
@@ -159,16 +162,15 @@ const buildIDType = 3
 func buildID(f *objfile.File, sections []objfile.Attachment) *objfile.Piece {
 	for i := range f.Sections {
 		s := &f.Sections[i]
-		b := f.Bytes(uint32(i))
-		if s.Type != objfile.SHT_NOTE || s.Name != ".note.gnu.build-id" || len(b) < 17 || le.Uint32(b) != 4 || le.Uint32(b[8:]) != buildIDType {
+		if s.Type != objfile.SHT_NOTE {
 			continue
 		}
-		n := uint64(le.Uint32(b[4:]))
-		if string(b[12:16]) != "GNU\x00" || n > uint64(len(b)-16) || n > sha256.Size {
+		at, n := findBuildID(f.Bytes(uint32(i)))
+		if n == 0 || n > sha256.Size {
 			continue
 		}
 		h := sha256.New()
-		h.Write(b[16 : 16+n])
+		h.Write(f.Bytes(uint32(i))[at : at+n])
 		for k := range sections {
 			var sum xxh3.Hasher
 			for _, d := range sections[k].Data {
@@ -177,9 +179,27 @@ func buildID(f *objfile.File, sections []objfile.Attachment) *objfile.Piece {
 			v := sum.Sum128().Bytes()
 			h.Write(v[:])
 		}
-		return &objfile.Piece{At: s.Offset + 16, Data: h.Sum(nil)[:n]}
+		return &objfile.Piece{At: s.Offset + at, Data: h.Sum(nil)[:n]}
 	}
 	return nil
+}
+
+// findBuildID says where in a section of notes the build ID is, and how many
+// bytes it has: none if there is none.
+func findBuildID(b []byte) (at, n uint64) {
+	const head = 12 // the sizes of the name and of what follows it, and the type
+	for uint64(len(b))-at >= head {
+		name, size, typ := uint64(le.Uint32(b[at:])), uint64(le.Uint32(b[at+4:])), le.Uint32(b[at+8:])
+		start := at + head + (name+3)&^3
+		if start > uint64(len(b)) || size > uint64(len(b))-start {
+			break
+		}
+		if typ == buildIDType && string(b[at+head:start]) == "GNU\x00" {
+			return start, size
+		}
+		at = min(start+(size+3)&^3, uint64(len(b)))
+	}
+	return 0, 0
 }
 
 // writeRun is how many bytes are written with one call.

@@ -99,6 +99,9 @@ func (j *Join) Scan() error {
 				return err
 			}
 		}
+		if len(o.words) > 0 && o.table == 0 {
+			return o.file.ErrorAt(o.parts[0].from, 0, "there is no room for a table")
+		}
 		return nil
 	})
 }

@@ -35,6 +35,10 @@
 //	dwarf GLOB                   llvm-dwarfdump --verify finds nothing that it did not in the plain file
 //	aligned GLOB N SYMBOL…       the symbols' addresses are multiples of N
 //	section GLOB SYMBOL NAME     the symbol lies in the output section NAME
+//	joined [OPTION…] NAME…       with each linker, leanlink joins a case's debug information as the linker would
+//	    -linkers=…, -flags=…, -norun as of links
+//	    -left                    leanlink leaves it to the linker
+//	dwarfsame GLOB               GLOB.join has the debug information of GLOB.link
 //	lines GLOB                   addr2line resolves each kept function as in the plain file
 //	backtrace GLOB REGEXP        a panic's frames are the plain program's, but for names that fold
 //	same FILE FILE…              the files are byte for byte the same

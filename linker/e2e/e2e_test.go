@@ -171,6 +171,8 @@ func TestScripts(t *testing.T) {
 			"section": cmdSection,
 			"same":    cmdSame,
 
+			"joined":       cmdJoined,
+			"dwarfsame":    cmdDwarfSame,
 			"lines":        cmdLines,
 			"backtrace":    cmdBacktrace,
 			"smaller-than": cmdSmallerThan,
