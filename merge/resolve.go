@@ -1,9 +1,7 @@
 package merge
 
 import (
-	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"leanlink/objfile"
 )
@@ -26,6 +24,9 @@ type Member struct {
 	// Parse reads the member, nil for what is no object. It is called at most
 	// once, on any thread, and perhaps for a member that is not extracted.
 	Parse func() (*objfile.File, error)
+	// Likely says that the member will hardly not be extracted, and is large
+	// enough to be read together with others before that is known.
+	Likely bool
 	// Taken is told of the member's being extracted, if it is not nil: once,
 	// in order.
 	Taken func(*objfile.File)
@@ -37,7 +38,6 @@ type Member struct {
 	hashes  []uint64 // of Defines
 	ids     []SymID  // of Defines, in the search that is under way
 	taken   bool
-	asked   bool // it is being read before its turn
 	told    bool // Taken was called
 	during  int
 	rank    int
@@ -83,14 +83,11 @@ type Search struct {
 	// objects, their names numbered.
 	files map[*objfile.File]*globals
 	state []symState // indexed by SymID of names
-	lazy  []*Member  // by the same: the first member on offer
+	lazy  []*Member  // by the same: first member on offer, position-independent search only
 	eager bool       // lld and mold: archives are on offer from anywhere on the line
 	now   int        // index of the input that is being read
 	count int        // of members taken
 	err   error
-	// ahead takes members that are sure to be extracted soon, for other threads
-	// to read them before their turn; nil where there is but one.
-	ahead chan *Member
 }
 
 // id numbers a name.
@@ -113,7 +110,6 @@ func (x *Search) id(name string, hash uint64) SymID {
 func Extract(inputs []Input, roots []string, eager bool) (*Search, error) {
 	x := &Search{inputs: inputs, eager: eager, files: map[*objfile.File]*globals{}}
 	x.begin()
-	defer x.readAhead()()
 	for _, name := range roots {
 		x.want(x.id(name, hashName(name)))
 	}
@@ -124,7 +120,6 @@ func Extract(inputs []Input, roots []string, eager bool) (*Search, error) {
 		case in.File != nil || in.Shared != nil || in.Whole:
 			x.whole(in)
 		case eager:
-			x.expect(in.Members)
 			for _, m := range in.Members {
 				x.offer(m)
 			}
@@ -165,96 +160,60 @@ func Extract(inputs []Input, roots []string, eager bool) (*Search, error) {
 	return x, x.err
 }
 
-// begin reads the symbols of the inputs that take part whatever is wanted, and
-// hashes the names of what archives offer.
+// begin reads the symbols of what takes part whatever is wanted, and of the
+// members that likely do, and hashes the names of what archives offer.
 func (x *Search) begin() {
 	read := make([]*globals, len(x.inputs))
-	inParallel(len(x.inputs), func(i int) {
+	var work []func() // the largest pieces first
+	for i := range x.inputs {
 		in := &x.inputs[i]
-		switch {
-		case in.File != nil:
-			read[i] = readGlobals(in.File)
-		case in.Shared != nil:
-			read[i] = readGlobals(in.Shared)
+		if f := in.File; f != nil {
+			work = append(work, func() { read[i] = readGlobals(f) })
 		}
 		for _, m := range in.Members {
-			m.taken, m.ids = false, nil
-			if m.hashes == nil {
-				m.hashes = make([]uint64, len(m.Defines))
-				for k, name := range m.Defines {
-					m.hashes[k] = hashName(name)
-				}
+			if m.taken, m.ids = false, nil; m.Likely {
+				work = append(work, m.read)
 			}
 		}
-	})
+	}
 	names := 0
+	for i := range x.inputs {
+		in := &x.inputs[i]
+		if f := in.Shared; f != nil {
+			work = append(work, func() { read[i] = readGlobals(f) })
+			names += int(f.NumSymbols)
+		}
+		if len(in.Members) > 0 {
+			work = append(work, func() { hashDefines(in.Members) })
+		}
+		for _, m := range in.Members {
+			names += len(m.Defines)
+		}
+	}
+	inParallel(len(work), func(i int) { work[i]() })
 	for i := range x.inputs {
 		in := &x.inputs[i]
 		switch {
 		case in.File != nil:
 			x.files[in.File] = read[i]
+			names += len(read[i].names)
 		case in.Shared != nil:
 			x.files[in.Shared] = read[i]
-		}
-		if read[i] != nil {
-			names += len(read[i].names)
-		}
-		for _, m := range in.Members {
-			names += len(m.Defines)
 		}
 	}
 	x.names = newNameTable(names)
 	x.state, x.lazy = make([]symState, 0, names), make([]*Member, 0, names)
 }
 
-// readAhead starts what reads members before their turn, and returns what ends
-// it. Which members are extracted, and in which order, is decided without it.
-func (x *Search) readAhead() (end func()) {
-	threads := runtime.GOMAXPROCS(0) - 1
-	if threads == 0 {
-		return func() {}
-	}
-	var over atomic.Bool
-	var g sync.WaitGroup
-	queue := make(chan *Member, 1<<10)
-	x.ahead = queue
-	for range threads {
-		g.Go(func() {
-			for m := range queue {
-				if !over.Load() {
-					m.read()
-				}
-			}
-		})
-	}
-	return func() {
-		over.Store(true)
-		close(queue)
-		g.Wait()
-		x.ahead = nil
-	}
-}
-
-// soon has a member read that is sure to be extracted, or nearly so.
-func (x *Search) soon(m *Member) {
-	if x.ahead == nil || m.asked || m.taken {
-		return
-	}
-	m.asked = true
-	select {
-	case x.ahead <- m:
-	default: // there is enough to do
-	}
-}
-
-// expect has the members read that what is wanted by now extracts.
-func (x *Search) expect(members []*Member) {
+// hashDefines hashes what members are extracted for.
+func hashDefines(members []*Member) {
 	for _, m := range members {
-		for _, id := range x.defines(m) {
-			if x.state[id] == symWanted {
-				x.soon(m)
-				break
-			}
+		if m.hashes != nil {
+			continue
+		}
+		m.hashes = make([]uint64, len(m.Defines))
+		for k, name := range m.Defines {
+			m.hashes[k] = hashName(name)
 		}
 	}
 }
@@ -268,9 +227,6 @@ func (x *Search) whole(in *Input) {
 		x.shared(in.Shared)
 	}
 	for _, m := range in.Members {
-		x.soon(m)
-	}
-	for _, m := range in.Members {
 		x.take(m)
 	}
 }
@@ -281,7 +237,7 @@ func (x *Search) want(id SymID) {
 		return
 	}
 	x.state[id] = symWanted
-	if m := x.lazy[id]; m != nil && x.eager {
+	if m := x.lazy[id]; m != nil {
 		x.take(m)
 	}
 }
@@ -301,11 +257,6 @@ func (x *Search) object(f *objfile.File) {
 	for k, id := range g.ids {
 		if g.kinds[k].rank() != rankNone {
 			x.state[id] = symDefined
-		}
-	}
-	for k, id := range g.ids {
-		if m := x.lazy[id]; m != nil && x.state[id] <= symWeakRef && !g.kinds[k].is(globalWeak) {
-			x.soon(m)
 		}
 	}
 	for k, id := range g.ids {
@@ -346,10 +297,7 @@ func (x *Search) defines(m *Member) []SymID {
 	if m.ids == nil {
 		m.ids = make([]SymID, len(m.Defines))
 		for i, name := range m.Defines {
-			id := x.id(name, m.hashes[i])
-			if m.ids[i] = id; !x.eager && x.lazy[id] == nil {
-				x.lazy[id] = m // for soon alone: it is extracted when its turn comes
-			}
+			m.ids[i] = x.id(name, m.hashes[i])
 		}
 	}
 	return m.ids
@@ -374,7 +322,6 @@ func (x *Search) offer(m *Member) {
 
 // search extracts from one archive until a round finds nothing.
 func (x *Search) search(members []*Member) (found bool) {
-	x.expect(members)
 	for changed := true; changed && x.err == nil; {
 		changed = false
 		for _, m := range members {
