@@ -385,6 +385,11 @@ func readArgs(path string) ([]string, error) {
 // writeArgs writes what readArgs reads, whole or not at all.
 func writeArgs(path string, args []string) error {
 	var list bytes.Buffer
+	size := 0
+	for _, arg := range args {
+		size += len(arg) + 1
+	}
+	list.Grow(size)
 	for _, arg := range args {
 		list.WriteString(arg)
 		list.WriteByte(0)

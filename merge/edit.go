@@ -57,16 +57,16 @@ type editor struct {
 // arrays, which one object after the other uses, for most references ask.
 type objectNames struct {
 	own   []uint32 // indexed by SymID: the object's own symbol of that name, 0 if it has none
-	mark  []uint32 // indexed by SecID: the symbol that marks a leader in this object, 0 if there is none yet
+	mark  []uint32 // indexed by Plan.leads: the symbol that marks a leader in this object, 0 if there is none yet
 	owned []SymID  // where own is not 0
-	marks []SecID  // where mark is not 0
+	marks []uint32 // where mark is not 0
 }
 
 // borrowNames returns the names of an object.
 func (p *Plan) borrowNames(o *Object) *objectNames {
 	n, _ := p.names.Get().(*objectNames)
 	if n == nil {
-		n = &objectNames{own: make([]uint32, len(p.Link.defs)), mark: make([]uint32, p.Link.Sections())}
+		n = &objectNames{own: make([]uint32, len(p.Link.defs)), mark: make([]uint32, p.leaders+1)}
 	}
 	for k, id := range o.globals {
 		n.own[id] = o.File.FirstGlobal + uint32(k)
@@ -94,13 +94,14 @@ func markName(n uint32) string { return fmt.Sprintf("leanlink$%d", n) }
 // mark returns the symbol that stands for a leader in this object: a name
 // that the leader has already, or a new one.
 func (e *editor) mark(leader SecID) (uint32, error) {
-	if k := e.names.mark[leader]; k != 0 {
+	lead := e.p.leads[leader]
+	if k := e.names.mark[lead]; k != 0 {
 		return k, nil
 	}
 	k, err := e.newMark(leader)
 	if err == nil {
-		e.names.mark[leader] = k
-		e.names.marks = append(e.names.marks, leader)
+		e.names.mark[lead] = k
+		e.names.marks = append(e.names.marks, lead)
 	}
 	return k, err
 }

@@ -43,7 +43,8 @@ type Plan struct {
 
 	// leads numbers the leaders, from 1 and in link order, for the names of
 	// the symbols that mark them; 0 for all else. Indexed by SecID.
-	leads []uint32
+	leads   []uint32
+	leaders uint32 // the last of those numbers
 	// aliases lists, by leader, the names that it takes over.
 	aliases map[SecID][]SymID
 	// localAliases lists, by leader, the local names that it takes over.
@@ -290,11 +291,10 @@ func (p *Plan) nameLeaders() {
 			p.leads[lead] = 1
 		}
 	}
-	n := uint32(0)
 	for id := range p.leads {
 		if p.leads[id] != 0 {
-			n++
-			p.leads[id] = n
+			p.leaders++
+			p.leads[id] = p.leaders
 		}
 	}
 }

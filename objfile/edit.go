@@ -394,12 +394,12 @@ func (f *File) byOffset() ([]uint32, error) {
 	}
 	size := f.class.sectionSize() * uint64(len(f.Sections))
 	all := make([]extent, 0, len(f.Sections)+1)
-	all = append(all, extent{f.head.shoff, f.head.shoff + size, 0})
 	for i := range f.Sections {
 		if n := uint64(len(f.Bytes(uint32(i)))); n > 0 {
 			all = append(all, extent{f.Sections[i].Offset, f.Sections[i].Offset + n, uint32(i)})
 		}
 	}
+	all = append(all, extent{f.head.shoff, f.head.shoff + size, 0}) // most files are in order like this
 	slices.SortFunc(all, func(a, b extent) int {
 		switch {
 		case a.at < b.at:
@@ -507,7 +507,7 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if f.class == class32 && end > math.MaxUint32 {
 		return nil, 0, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
 	}
-	var changes []change
+	changes := make([]change, 0, len(order))
 	for _, i := range order {
 		at, n := f.Sections[i].Offset, uint64(len(f.Bytes(i)))
 		switch {
