@@ -38,6 +38,12 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 	if int(gone) >= len(f.Sections) || len(sections) == 0 {
 		return nil, 0, &FormatError{File: f.Name, What: "no section to put others in the place of"}
 	}
+	if s := &f.Sections[gone]; gone != 0 && (s.Flags&SHF_ALLOC != 0 || s.Type != SHT_PROGBITS) {
+		return nil, 0, f.fail(gone, 0, "the section is not one that another can take the place of")
+	}
+	if f.names == 0 || f.Sections[f.names].Flags&SHF_ALLOC != 0 {
+		return nil, 0, f.fail(f.names, 0, "the sections have no names, or such as are loaded")
+	}
 	slot, count, err := f.slots(gone, sections)
 	if err != nil {
 		return nil, 0, err
@@ -95,7 +101,8 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 // slots says which index each of the sections gets, and how many there are
 // then.
 func (f *File) slots(gone uint32, sections []Attachment) (slot []uint32, count int, err error) {
-	count, taken := len(f.Sections), gone == 0
+	count = len(f.Sections)
+	taken := gone == 0 || slices.ContainsFunc(sections, func(a Attachment) bool { return a.Name == f.Sections[gone].Name })
 	for k := range sections {
 		at := uint32(slices.IndexFunc(f.Sections, func(s Section) bool { return s.Name == sections[k].Name }))
 		switch {
