@@ -265,6 +265,8 @@ type workFolder struct {
 	// memory is a folder for the new objects in memory, to which objectsFolder
 	// in this one is a link; nil if there is none.
 	memory *workFolder
+	// dropped is closed when the new objects are gone, nil if they are to stay.
+	dropped chan struct{}
 }
 
 const (
@@ -336,29 +338,33 @@ func isMemory(dir string) bool {
 	return syscall.Statfs(dir, &fs) == nil && int64(fs.Type) == unix.TMPFS_MAGIC
 }
 
-// dropObjects removes the new objects, several at once: the system takes their
+// dropObjects begins to remove the new objects, which nobody reads any more;
+// remove waits for its end. Several are removed at once: the system takes their
 // memory back a page at a time.
 func (w *workFolder) dropObjects() {
-	dir := filepath.Join(w.Path, objectsFolder)
-	if w.memory != nil {
-		dir = w.memory.Path
-	}
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	objects, _ := os.ReadDir(dir)
-	for _, o := range objects {
-		if o.Name() != lockName {
-			g.Go(func() error { return os.RemoveAll(filepath.Join(dir, o.Name())) })
+	w.dropped = make(chan struct{})
+	go func() {
+		defer close(w.dropped)
+		dir := filepath.Join(w.Path, objectsFolder)
+		if w.memory != nil {
+			dir = w.memory.Path
 		}
-	}
-	g.Wait()
-	if w.memory != nil {
-		w.memory.remove()
-	}
-	os.RemoveAll(filepath.Join(w.Path, objectsFolder))
+		var g errgroup.Group
+		g.SetLimit(runtime.GOMAXPROCS(0))
+		objects, _ := os.ReadDir(dir)
+		for _, o := range objects {
+			if o.Name() != lockName {
+				g.Go(func() error { return os.RemoveAll(filepath.Join(dir, o.Name())) })
+			}
+		}
+		g.Wait()
+	}()
 }
 
 func (w *workFolder) remove() {
+	if w.dropped != nil {
+		<-w.dropped
+	}
 	if w.memory != nil {
 		w.memory.remove()
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 
 	"leanlink/linker/verify"
@@ -45,7 +44,6 @@ type Finish struct {
 	claim    *verify.Claim      // what the check is to prove, nil if none is asked for
 	debug    *joining           // debug information that is to be put into the output, nil for none
 	inputs   *mappings          // what the output was made of
-	below    int64              // what they were to keep memory below
 }
 
 // begin begins what needs no output, while the real linker runs. The second call
@@ -61,9 +59,6 @@ func (f *Finish) begin() {
 		took := timeThread()
 		f.begun, f.err = f.record()
 		f.took = took()
-		if f.inputs != nil {
-			f.below = f.inputs.keepBelow(0) // while nothing goes through them
-		}
 	}()
 }
 
@@ -89,12 +84,8 @@ func (f *Finish) finish(dir string) error {
 			fmt.Fprintln(os.Stderr, why) // the worker's warning
 		}
 	}
-	if f.below != 0 {
-		// Names are looked up in all inputs, and what the report was made of
-		// can go.
-		debug.SetMemoryLimit(debug.SetMemoryLimit(-1) - f.inputs.size()/3)
-		f.inputs.keepBelow(f.below)
-		defer f.inputs.keepBelow(0)
+	if f.inputs != nil {
+		f.inputs.keepBelow(0) // nothing goes through them any more
 	}
 	if err := f.begun.Finish(output); err != nil {
 		return err

@@ -68,10 +68,10 @@ func residentMemory(mapped int64) (all, files int64) {
 
 // keepBelow lets go of the files whenever the process has more than some bytes
 // in memory, from now on and until it is told 0. They are read again where they
-// are looked at again; most are not. It returns what it was told before.
-func (m *mappings) keepBelow(bytes int64) (was int64) {
-	if was = m.below.Swap(bytes); was != 0 || bytes == 0 {
-		return was // it is being done, or nothing is to be done
+// are looked at again; most are not.
+func (m *mappings) keepBelow(bytes int64) {
+	if was := m.below.Swap(bytes); was != 0 || bytes == 0 {
+		return // it is being done, or nothing is to be done
 	}
 	go func() {
 		for below := bytes; below != 0; below = m.below.Load() {
@@ -85,5 +85,4 @@ func (m *mappings) keepBelow(bytes int64) (was int64) {
 			time.Sleep(residentTick)
 		}
 	}()
-	return 0
 }

@@ -113,6 +113,9 @@ func Link(args []string, env *Environment) Exit {
 	exit, output, err := runCaptured(run, cl, real, newArgs, work, env)
 	clock.lap("link")
 	defer output.close()
+	if err == nil && exit.ok() {
+		work.dropObjects()
+	}
 	if joins && err == nil && exit.ok() {
 		// The output lacks its debug information.
 		joined := worker.do(stepJoin)
@@ -311,14 +314,8 @@ func finishLink(worker *worker, what int, cl *CommandLine, cfg *Config, work *wo
 	if what == workerDone {
 		return Exit{}
 	}
-	swept := make(chan struct{})
-	go func() {
-		work.dropObjects() // nobody reads them any more
-		close(swept)
-	}()
 	finished := worker.do(stepFinish)
 	worker.dismiss()
-	<-swept
 	if sig := worker.run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
 	}

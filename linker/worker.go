@@ -318,6 +318,7 @@ func (w *work) step(name string) (status int, err error) {
 			return 0, errors.New("nothing to finish")
 		}
 		w.clock.lap("waiting")
+		debug.SetGCPercent(-1) // it would end too late to be of use; the limit of memory holds
 		defer w.profile.stop()
 		defer w.clock.write()
 		err := finishing(w.prepared.Finish, w.dir)
