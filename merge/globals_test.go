@@ -1,7 +1,9 @@
 package merge
 
 import (
+	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	"leanlink/objfile"
@@ -61,5 +63,50 @@ func TestSearchNumbers(t *testing.T) {
 	}
 	if d, ok := l.names.lookUp("old"); ok && !l.defs[d].exported {
 		t.Error("the name without its version is not exported")
+	}
+}
+
+// TestLikelyMembers reads members before the search: what it comes to is the
+// same, and a fault of one that is not extracted is nobody's.
+func TestLikelyMembers(t *testing.T) {
+	sources := []string{callers("x"), "!" + fn("unwanted", "ret"), "!" + fn("x", "call y\nret"), "!" + fn("y", "ret"), "!" + fn("z", "ret")}
+	damaged := errors.New("damaged")
+	for _, eager := range []bool{true, false} {
+		for _, wanted := range []bool{false, true} {
+			in := inputs(t, sources...)
+			reads := map[string]int{}
+			var mu sync.Mutex
+			var taken []string
+			for k, m := range in[1].Members {
+				parse := m.Parse
+				m.Likely = true
+				m.Parse = func() (*objfile.File, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					reads[m.Name]++
+					if k == 3 {
+						return nil, damaged
+					}
+					return parse()
+				}
+				m.Taken = func(f *objfile.File) { taken = append(taken, m.Name) }
+			}
+			var roots []string
+			if wanted {
+				roots = []string{"z"}
+			}
+			_, err := Extract(in, roots, eager)
+			if (err == damaged) != wanted || err != nil && err != damaged {
+				t.Errorf("eager %v, the damaged member wanted %v: error %v", eager, wanted, err)
+			}
+			for _, m := range in[1].Members {
+				if reads[m.Name] != 1 {
+					t.Errorf("eager %v: %s was read %d times, want once", eager, m.Name, reads[m.Name])
+				}
+			}
+			if want := []string{"c.o", "d.o"}; !wanted && !slices.Equal(taken, want) {
+				t.Errorf("eager %v: %q are extracted, want %q", eager, taken, want)
+			}
+		}
 	}
 }
