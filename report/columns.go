@@ -160,15 +160,13 @@ func (c *columns) refer(i SectionIndex, to []SectionIndex, moved []SectionIndex)
 	}
 }
 
-// packed guesses what they become if they are not compressed hard, in bytes: a
-// little more than what was seen of programs.
-func (c *columns) packed() int {
-	text := len(c.names.text) + 2*c.n // with classes and shapes
-	text += len(c.names.shared) + len(c.names.base) + len(c.names.tail) + len(c.names.number)
+// text is how many bytes they are as text, without hashes.
+func (c *columns) text() int {
+	text := len(c.names.text) + len(c.names.shared) + len(c.names.base) + len(c.names.tail) + len(c.names.number) + 2*c.n // with classes and shapes
 	for _, n := range c.all() {
 		text += len(*n)
 	}
-	return text/4 + len(c.names.hashes)
+	return text
 }
 
 // write writes them but for the end of the object with the sections, to which

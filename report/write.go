@@ -52,7 +52,9 @@ type Unfinished struct {
 	ahead    []ahead  // up to the version that is expected to be small enough
 	last     *columns // of the last version that was made; nil if they are of no more use
 	plain    bool     // that are those of a version with nothing left out
-	hashes   int      // bytes of the hashes in names of dropped sections, at the most
+	// Of a version with nothing left out: bytes of text, of hashes, and of those
+	// in names of dropped sections.
+	text, hashes, droppedHashes int
 }
 
 // ahead is what is known of a version ahead of time.
@@ -86,7 +88,7 @@ func Begin(r *Report, rows Rows, expected func(*Sums) uint64) (*Unfinished, erro
 	var size uint64
 	for was, omit := (omission{}), (omission{}); ; {
 		a := u.next(was, omit)
-		if last := len(u.ahead) - 1; last < 0 || !a.same && !tooLarge(a.least+tail, size) {
+		if last := len(u.ahead) - 1; last < 0 || !a.same && !u.hopeless(omit, size) && !tooLarge(a.least+tail, size) {
 			c, err := u.columns(omit)
 			if err != nil {
 				return nil, err
@@ -94,7 +96,7 @@ func Begin(r *Report, rows Rows, expected func(*Sums) uint64) (*Unfinished, erro
 			if last < 0 {
 				size = expected(&u.skeleton.sums)
 			}
-			if omit.hard || !tooLarge(uint64(c.packed()), size) {
+			if omit.hard || !tooLarge(u.packed(omit), size) {
 				a.version = u.newVersion(omit, c)
 				a.least = uint64(a.version.packed.Len())
 			}
@@ -116,11 +118,27 @@ func (u *Unfinished) next(was, omit omission) (a ahead) {
 	switch {
 	case omit.hard != was.hard || omit.edges != was.edges:
 	case omit.hashes != was.hashes: // they do not compress
-		a.least, a.same = least-min(least, uint64(u.hashes)*9/8), u.hashes == 0
+		a.least, a.same = least-min(least, uint64(u.droppedHashes)*9/8), u.droppedHashes == 0
 	case !slices.ContainsFunc(u.skeleton.dropped, func(bytes uint64) bool { return bytes >= was.dropped && bytes < omit.dropped }):
 		a.least, a.same = least, true
 	}
 	return a
+}
+
+// packed guesses what a version with all sections becomes if it is not compressed
+// hard, in bytes: a little more than what was seen of programs.
+func (u *Unfinished) packed(omit omission) uint64 {
+	hashes := u.hashes // these do not compress
+	if omit.hashes {
+		hashes -= u.droppedHashes
+	}
+	return uint64(u.text/4 + hashes)
+}
+
+// hopeless reports whether a version is not worth making, beside an output of
+// some size: what is compressed hard has at least three quarters of the guess.
+func (u *Unfinished) hopeless(omit omission, size uint64) bool {
+	return omit.dropped == 0 && tooLarge(u.packed(omit)*3/4, size)
 }
 
 // forget keeps the latest of the versions that were made.
@@ -150,7 +168,7 @@ func (u *Unfinished) Write(w io.Writer) error {
 			known = u.ahead[k]
 		}
 		late := omit.hard || known.version != nil // it is not worth making another one only to have it sooner
-		if !more || late && !known.same && !tooLarge(known.least, u.r.Output.Size) {
+		if !more || late && !known.same && !u.hopeless(omit, u.r.Output.Size) && !tooLarge(known.least, u.r.Output.Size) {
 			v := known.version
 			if v == nil {
 				c, err := u.columns(omit)
@@ -217,7 +235,7 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 		if first {
 			place.add(i, &s, keys)
 			if s.Fate == FateDropped {
-				u.hashes += len(c.names.hashes) - hashes
+				u.droppedHashes += len(c.names.hashes) - hashes
 			}
 		}
 		if !omit.edges && u.rows.Targets != nil {
@@ -235,6 +253,7 @@ func (u *Unfinished) columns(omit omission) (*columns, error) {
 			return nil, err
 		}
 		u.r.Totals = k.totals
+		u.text, u.hashes = c.text(), len(c.names.hashes)
 		place.end()
 		u.skeleton, u.place = k, place
 	}
@@ -266,7 +285,7 @@ func (u *Unfinished) newVersion(omit omission, c *columns) *version {
 	if omit.hard {
 		level = 6
 	}
-	v.packed.Grow(c.packed())
+	v.packed.Grow(c.text()/4 + len(c.names.hashes))
 	v.packer = newPacker(v.packed, level)
 	v.e = encoder{b: append(make([]byte, 0, 1<<16), '{'), w: v.packer}
 	u.head(&v.e, omit, c)
