@@ -62,6 +62,14 @@ func (f *Finish) begin() {
 	}()
 }
 
+// recording waits for the report that begin began, and is what it took.
+func (f *Finish) recording() spell {
+	if f.recorded != nil {
+		<-f.recorded
+	}
+	return f.took
+}
+
 // finish checks the output against the original inputs, if the config asks for
 // it, and completes the report with what the output tells. A check that fails
 // fails the link.

@@ -69,6 +69,9 @@ func FuzzPrepare(f *testing.F) {
 		}
 		cfg := &Config{Fold: []string{"safe", "all"}[how>>6&1], Verify: how>>7 != 0}
 		p, err := Prepare(cl, cfg, &Linker{Path: linkers[int(how&7)%len(linkers)], Takes: TakesLD}, work)
+		if p != nil && p.Finish != nil {
+			defer p.Finish.debug.abandon()
+		}
 		if err != nil {
 			if strings.TrimSpace(err.Error()) == "" {
 				t.Error("an error without a message")

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"leanlink/linker/debuginfo"
 	"leanlink/merge"
 	"leanlink/objfile"
 )
@@ -32,8 +33,9 @@ type inputs struct {
 	scripted string
 	// unknown: some library of the link is not to be seen from here.
 	unknown bool
-	dirs    func() []string // where libraries are looked for
-	libs    map[string]bool // files of scripts seen, by path
+	dirs    func() []string   // where libraries are looked for
+	libs    map[string]bool   // files of scripts seen, by path
+	debug   *debuginfo.Reader // is told of objects that take part; nil if the linker joins debug information
 	// fileOf is the place in files of each input of resolverInputs, those of
 	// start left out.
 	fileOf []int
@@ -93,8 +95,8 @@ type inputFile struct {
 // readInputs finds and opens every input of the link; dirs are where the real
 // linker looks for libraries by itself. What is not an object, archive or
 // shared object is left alone.
-func readInputs(cl *CommandLine, dirs func() []string) (*inputs, error) {
-	in := &inputs{cl: cl, wanted: map[string]bool{}, libs: map[string]bool{}}
+func readInputs(cl *CommandLine, dirs func() []string, debug *debuginfo.Reader) (*inputs, error) {
+	in := &inputs{cl: cl, debug: debug, wanted: map[string]bool{}, libs: map[string]bool{}}
 	in.dirs = func() []string { return slices.Concat(cl.LibraryPaths, dirs()) }
 	// What does not depend on the other inputs is done for several at once,
 	// while the driver says where libraries are.
@@ -191,6 +193,7 @@ func (in *inputs) open(file *inputFile, opened *openedFile) (err error) {
 	case objfile.FileType(b) == objfile.ET_REL:
 		file.object = opened.elf
 		in.noteBytecode(file.object)
+		in.debug.Add(file.object)
 	case objfile.FileType(b) == objfile.ET_DYN:
 		in.readShared(file, opened.elf)
 	case objfile.IsELF(b):
@@ -369,8 +372,13 @@ func (in *inputs) readMembers(file *inputFile) error {
 				in.pinAll = true
 			}
 		}
+		taken := func(f *objfile.File) {
+			if note(f); f != nil {
+				in.debug.Add(f)
+			}
+		}
 		file.members[i] = &members[i]
-		members[i].Name, members[i].Parse, members[i].Taken = m.Name, parse, note
+		members[i].Name, members[i].Parse, members[i].Taken = m.Name, parse, taken
 		members[i].Likely = isLikely(m.Name, len(data)) && a.Symbols != nil
 		if a.Symbols == nil {
 			f, err := parse()

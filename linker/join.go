@@ -1,8 +1,10 @@
 package linker
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"leanlink/linker/debuginfo"
@@ -16,8 +18,8 @@ import (
 // linker runs. A nil joining is that of a link whose debug information the linker
 // joins.
 type joining struct {
-	join    *debuginfo.Join
-	inputs  *mappings // what is joined
+	join    *debuginfo.Join // valid when scanned
+	inputs  *mappings       // what is joined
 	output  string
 	how     debuginfo.Manner
 	scanned chan error    // why the linker should join it, nil for nothing
@@ -26,28 +28,40 @@ type joining struct {
 	err     error         // of the one that was done last
 }
 
+// newReader makes what reads the objects' debug information as they come into
+// the link; nil if the linker is to join it, or if what takes part in the link
+// are not the objects themselves.
+func (p *preparation) newReader() *debuginfo.Reader {
+	if p.cfg.Trims() || runtime.GOMAXPROCS(0) == 1 || p.keepsDebug() != "" {
+		return nil
+	}
+	return debuginfo.NewReader()
+}
+
 // startJoining begins to join a link's debug information, if it can be done
 // here.
 func (p *preparation) startJoining(link *merge.Link) *joining {
-	if p.keepsDebug() != "" {
-		return nil
+	reader := p.in.debug
+	if reader == nil {
+		if p.keepsDebug() != "" {
+			return nil
+		}
+		reader = debuginfo.NewReader()
 	}
 	files := make([]*objfile.File, len(link.Objects))
 	for i, o := range link.Objects {
 		files[i] = o.File
 	}
-	join, err := debuginfo.New(files, link.Arch, p.in.mapped.letGoOf)
-	if err != nil || join == nil || p.script != nil && p.script.places(join.Names()) {
-		return nil
-	}
-	d := &joining{join: join, inputs: &p.in.mapped, output: resolve(p.cl.Dir, p.cl.Output), scanned: make(chan error, 1), merged: make(chan struct{})}
+	d := &joining{inputs: &p.in.mapped, output: resolve(p.cl.Dir, p.cl.Output), scanned: make(chan error, 1), merged: make(chan struct{})}
 	d.how = debuginfo.Manner{Rehash: p.cl.hashesOutput(), LeavesOut: p.kind == KindBFD && p.cl.GCSections}
 	go func() {
 		defer close(d.merged)
-		d.err = join.Scan()
-		d.scanned <- d.err
-		if d.err == nil {
-			d.err = join.Merge()
+		d.join, d.err = reader.Join(files, p.in.mapped.letGoOf)
+		if d.err == nil && (d.join == nil || p.script != nil && p.script.places(d.join.Names())) {
+			d.err = errors.New("there is none, or a script says where it goes")
+		}
+		if d.scanned <- d.err; d.err == nil {
+			d.err = d.join.Merge()
 		}
 	}()
 	return d
@@ -124,6 +138,13 @@ func (d *joining) wait() *joining {
 		return nil
 	}
 	return d
+}
+
+// abandon waits until nothing of the inputs is looked at any more.
+func (d *joining) abandon() {
+	if d != nil {
+		<-d.merged
+	}
 }
 
 // edit takes the debug information out of an object, if it has any. The edit is

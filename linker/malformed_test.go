@@ -49,6 +49,9 @@ func prepareDamaged(t *testing.T, dir, what, name string, damaged []byte, limit 
 	p, err := Prepare(cl, &Config{Fold: "all", Report: "off"}, &Linker{Path: "ld.lld", Takes: TakesLD}, work)
 	runtime.ReadMemStats(&after)
 	defer unmap(t, dir) // an error may hold names from the file
+	if p != nil && p.Finish != nil {
+		defer p.Finish.debug.abandon()
+	}
 	if n := after.TotalAlloc - before.TotalAlloc; limit > 0 && n > limit {
 		t.Errorf("%s: %d bytes of memory for %d of input", what, n, len(damaged))
 	}

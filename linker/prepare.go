@@ -31,6 +31,9 @@ func Prepare(cl *CommandLine, cfg *Config, real *Linker, dir string) (*Prepared,
 func prepareTimed(cl *CommandLine, cfg *Config, real *Linker, dir string, clock *timings) (*Prepared, error) {
 	p := &preparation{cl: cl, cfg: cfg, kind: cl.LinkerKind(real.Path), clock: clock}
 	prepared, err := p.prepare(real, dir)
+	if err != nil || prepared.Unchanged != "" {
+		p.debug.abandon()
+	}
 	if err == nil && prepared.Unchanged != "" {
 		prepared.Finish = p.finishUnchanged(prepared.Unchanged)
 	}
@@ -56,7 +59,9 @@ func (p *preparation) prepare(real *Linker, dir string) (*Prepared, error) {
 		return unchanged(p.script.unread)
 	}
 	p.out = p.newWriter(dir)
-	if p.in, err = readInputs(cl, dirs); err != nil {
+	reader := p.newReader()
+	defer reader.Stop()
+	if p.in, err = readInputs(cl, dirs, reader); err != nil {
 		return nil, err
 	}
 	if p.in.scripted != "" {

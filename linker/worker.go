@@ -323,7 +323,7 @@ func (w *work) step(name string) (status int, err error) {
 		defer w.clock.write()
 		err := finishing(w.prepared.Finish, w.dir)
 		w.clock.lap("finish")
-		w.clock.beside("record", w.prepared.Finish.took)
+		w.clock.beside("record", w.prepared.Finish.recording())
 		return workerDone, err
 	}
 	return 0, fmt.Errorf("no such step: %s", name)

@@ -42,12 +42,14 @@ func assemble(t testing.TB, name, text string) *objfile.File {
 // begun is a join up to where only the addresses are missing; the error is of
 // whatever said that it cannot be.
 func begun(files ...*objfile.File) (*Join, error) {
-	j, err := New(files, objfile.ArchOf(objfile.EM_X86_64), func([]byte) {})
+	r := NewReader()
+	for _, f := range files[:len(files)/2] { // the others are read when they are asked for
+		r.Add(f)
+	}
+	defer r.Stop()
+	j, err := r.Join(files, func([]byte) {})
 	if err != nil || j == nil {
 		return j, err
-	}
-	if err := j.Scan(); err != nil {
-		return nil, err
 	}
 	if err := j.Merge(); err != nil {
 		return nil, err
@@ -86,8 +88,11 @@ func TestStrings(t *testing.T) {
 	defer release(table.data)
 	var maps []*stringMap
 	for _, s := range sections {
-		m, err := table.merge([]byte(s))
+		m, err := split([]byte(s))
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := table.merge(m, []byte(s)); err != nil {
 			t.Fatal(err)
 		}
 		maps = append(maps, m)
@@ -115,10 +120,7 @@ func TestStrings(t *testing.T) {
 			}
 		}
 	}
-	if err := table.reserve(7); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := table.merge([]byte("one\x00two")); err == nil || err.Error() != "the last string has no end" {
+	if _, err := split([]byte("one\x00two")); err == nil || err.Error() != "the last string has no end" {
 		t.Errorf("no end: %v", err)
 	}
 }
@@ -437,7 +439,7 @@ func TestRefused(t *testing.T) {
 
 // TestRelaxed: where the linker moves code nobody else knows what lies where.
 func TestRelaxed(t *testing.T) {
-	_, err := New(joinedFiles(t), objfile.ArchOf(objfile.EM_RISCV), func([]byte) {})
+	_, err := read(joinedFiles(t)[0], &machine{arch: objfile.ArchOf(objfile.EM_RISCV)})
 	if err == nil || !strings.Contains(err.Error(), "only it knows what lies where") {
 		t.Errorf("%v", err)
 	}

@@ -30,7 +30,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,8 +38,7 @@ import (
 
 // Join is the debug information of a link.
 type Join struct {
-	arch     *objfile.Arch
-	fields   [maxType]fieldKind // indexed by relocation type
+	machine  *machine
 	letGo    func(b []byte)
 	word     int       // size of an address, bytes
 	objects  []*object // those that have any, in link order
@@ -63,67 +61,36 @@ type section struct {
 	data []byte
 }
 
-// part is one object's contribution to a section.
-type part struct {
-	object  *object
-	from    uint32 // the object's section
-	to      *section
-	at      uint64 // where in the section's data it begins; of strings, nothing
-	strings *stringMap
-	// addresses is the number of relocations that need the linker.
-	addresses int
-	fixups    []fixup
-	// instead is what is joined in the place of a member of a COMDAT group: that
-	// of the first group of its signature; nil if it is joined itself.
-	instead *part
-}
-
-// object is an object that has debug information.
-type object struct {
-	file   *objfile.File
-	index  uint32 // in link order
-	parts  []*part
-	table  uint32 // the section that makes room for the table
-	groups []groupSection
-	// targets says what a relocation by a symbol refers to; indexed by symbol.
-	targets []target
-	exact   map[exactly]uint32 // into words
-	words   []word
-	slots   int // of the words, those that the table has
-}
-
-// groupSection is a group of debug information: its section and its members.
-type groupSection struct {
-	section uint32
-	members []uint32
-}
-
-// New looks at the sections of a link's objects, which are given in link order.
-// The error says why the linker should join their debug information, if it is
-// not for New to; the result is nil if there is none. letGo is told of bytes of an
-// object that will not be looked at again; it may do nothing.
-func New(files []*objfile.File, arch *objfile.Arch, letGo func(b []byte)) (*Join, error) {
-	j := &Join{arch: arch, letGo: letGo, byFile: make([]*object, len(files))}
-	for typ := range j.fields {
-		j.fields[typ] = kindOf(arch.Reloc(uint32(typ)))
-	}
+// Join arranges the debug information of a link's objects, which are given in
+// link order; those that were not added are read now. The error says why the
+// linker should join it; the result is nil if there is none. letGo is told of
+// bytes of an object that will not be looked at again; it may do nothing.
+func (r *Reader) Join(files []*objfile.File, letGo func(b []byte)) (*Join, error) {
+	j := &Join{letGo: letGo, byFile: make([]*object, len(files))}
 	c := collector{named: map[string]*section{}, first: map[string][]*part{}}
 	for k, f := range files {
-		o, err := c.collect(f, uint32(k))
+		o, err := r.take(f)
 		if err != nil {
 			return nil, err
 		}
-		if len(o.parts) > 0 {
-			j.objects = append(j.objects, o)
-			j.byFile[k] = o
-			j.word = f.WordSize()
+		if len(o.parts) == 0 {
+			continue
+		}
+		o.index = uint32(k)
+		if err := c.collect(o); err != nil {
+			return nil, err
+		}
+		j.objects = append(j.objects, o)
+		j.byFile[k] = o
+		j.word = f.WordSize()
+		if j.machine == nil {
+			j.machine = o.machine
+		} else if j.machine != o.machine {
+			return nil, f.ErrorAt(0, 0, "the object is for another machine")
 		}
 	}
 	if len(j.objects) == 0 {
 		return nil, nil
-	}
-	if arch.Address == 0 || arch.Relaxes {
-		return nil, fmt.Errorf("the linker shortens code on %s, so that only it knows what lies where", arch.Name)
 	}
 	j.sections = c.sections
 	return j, nil
@@ -137,59 +104,23 @@ type collector struct {
 }
 
 // collect collects those of one object.
-func (c *collector) collect(f *objfile.File, index uint32) (*object, error) {
-	o := &object{file: f, index: index}
-	var grouped map[uint32]string // by section: the signature of its group
-	for i := range f.Sections {
-		if f.Sections[i].Type != objfile.SHT_GROUP {
-			continue
-		}
-		g, err := debugGroup(f, uint32(i))
-		if err != nil {
-			return nil, err
-		}
-		if g == nil {
-			continue
-		}
-		if grouped == nil {
-			grouped = map[uint32]string{}
-		}
-		for _, m := range g.Members {
-			grouped[m] = g.Signature
-		}
-		o.groups = append(o.groups, groupSection{uint32(i), g.Members})
-	}
+func (c *collector) collect(o *object) error {
 	mine := map[string][]*part{} // the members of groups, by signature
-	for i := range f.Sections {
-		s := &f.Sections[i]
-		if strings.HasPrefix(s.Name, ".zdebug") {
-			return nil, f.ErrorAt(uint32(i), 0, "debug information in an old form")
-		}
-		if !s.IsDebug() || s.Flags&objfile.SHF_EXCLUDE != 0 {
-			continue
-		}
-		signature, inGroup := grouped[uint32(i)]
-		if err := suits(f, uint32(i), inGroup); err != nil {
-			return nil, err
-		}
-		p := &part{object: o, from: uint32(i)}
-		o.parts = append(o.parts, p)
-		if s.Rel != 0 && o.table == 0 && !inGroup {
-			o.table = uint32(i)
-		}
-		if inGroup {
+	for _, p := range o.parts {
+		if p.group != nil {
+			signature := p.group.Signature
 			n := len(mine[signature])
 			mine[signature] = append(mine[signature], p)
 			if first := c.first[signature]; first != nil {
 				if n >= len(first) || !first[n].stands(p) {
-					return nil, f.ErrorAt(uint32(i), 0, "the section's group has other members than one of its signature in another object")
+					return o.file.ErrorAt(p.from, 0, "the section's group has other members than one of its signature in another object")
 				}
 				p.instead = first[n]
 				continue
 			}
 		}
 		if err := c.add(p); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for signature, members := range mine {
@@ -197,7 +128,7 @@ func (c *collector) collect(f *objfile.File, index uint32) (*object, error) {
 			c.first[signature] = members
 		}
 	}
-	return o, nil
+	return nil
 }
 
 // add adds a part to the section that it is one of.
@@ -227,51 +158,6 @@ func (c *collector) add(p *part) error {
 func (p *part) stands(q *part) bool {
 	a, b := &p.object.file.Sections[p.from], &q.object.file.Sections[q.from]
 	return a.Name == b.Name && a.Size == b.Size
-}
-
-// debugGroup decodes a group; nil if it has no debug information in it.
-func debugGroup(f *objfile.File, section uint32) (*objfile.Group, error) {
-	g, ok := f.Group(section)
-	if !ok {
-		return nil, f.ErrorAt(section, 0, "the group is not understood")
-	}
-	debug, others := false, false
-	for _, m := range g.Members {
-		switch s := &f.Sections[m]; {
-		case s.IsDebug():
-			debug = true
-		case s.Type == objfile.SHT_REL || s.Type == objfile.SHT_RELA:
-		default:
-			others = true
-		}
-	}
-	switch {
-	case !debug:
-		return nil, nil
-	case others || !g.Comdat:
-		return nil, f.ErrorAt(section, 0, "debug information is in a group with what is none, or of an unusual kind")
-	}
-	return &g, nil
-}
-
-// suits returns an error if a section of debug information is not one that can
-// be joined.
-func suits(f *objfile.File, section uint32, grouped bool) error {
-	s := &f.Sections[section]
-	const merged = objfile.SHF_MERGE | objfile.SHF_STRINGS
-	switch {
-	case s.Flags&objfile.SHF_COMPRESSED != 0:
-		return f.ErrorAt(section, 0, "the section is compressed")
-	case s.Flags&objfile.SHF_GROUP != 0 != grouped:
-		return f.ErrorAt(section, 0, "the section is in a group that does not know it")
-	case s.Type != objfile.SHT_PROGBITS || s.MultiRel || s.Flags&^(merged|objfile.SHF_GROUP) != 0:
-		return f.ErrorAt(section, 0, "the section is of an unusual kind")
-	case s.Flags&merged != 0 && (s.Flags&merged != merged || s.EntSize != 1 || s.Rel != 0 || grouped):
-		return f.ErrorAt(section, 0, "the section is merged otherwise than strings are")
-	case s.Name == tableName:
-		return f.ErrorAt(section, 0, "the section's name is leanlink's own")
-	}
-	return nil
 }
 
 // Size is how many bytes the joined sections have; known after Merge.

@@ -86,28 +86,9 @@ func kindOf(t objfile.RelocType) fieldKind {
 	return fieldKind{odd: true}
 }
 
-// Scan finds what the objects' debug information refers to. The error says why
-// the linker should join it.
-func (j *Join) Scan() error {
-	return j.each(func(o *object) error {
-		o.targets = make([]target, o.file.NumSymbols)
-		for _, p := range o.parts {
-			if p.instead != nil {
-				continue
-			}
-			if err := o.scan(p, j); err != nil {
-				return err
-			}
-		}
-		if len(o.words) > 0 && o.table == 0 {
-			return o.file.ErrorAt(o.parts[0].from, 0, "there is no room for a table")
-		}
-		return nil
-	})
-}
-
-func (o *object) scan(p *part, j *Join) error {
-	f, arch := o.file, j.arch
+// scan finds what a part refers to. The error says why the linker should join it.
+func (p *part) scan() error {
+	o, f, m := p.object, p.object.file, p.object.machine
 	if at := f.Sections[p.from].Rel; at != 0 {
 		willRead(f.Bytes(at))
 	}
@@ -116,7 +97,7 @@ func (o *object) scan(p *part, j *Join) error {
 		r := rs.At(k)
 		field := fieldKind{odd: true}
 		if r.Type < maxType {
-			field = j.fields[r.Type]
+			field = m.fields[r.Type]
 		}
 		switch size := uint64(field.size); {
 		case field.odd:
@@ -130,7 +111,7 @@ func (o *object) scan(p *part, j *Join) error {
 		}
 		to := &o.targets[r.Sym]
 		if to.kind == toUnseen {
-			if err := o.find(to, p, r, field.other, arch); err != nil {
+			if err := o.find(to, p, r, field.other); err != nil {
 				return err
 			}
 		}
@@ -141,7 +122,7 @@ func (o *object) scan(p *part, j *Join) error {
 			p.addresses++
 		}
 		if field.other || to.kind == toExactly {
-			addend, ok := o.addend(rs, r, contents, arch)
+			addend, ok := o.addend(rs, r, contents)
 			if !ok {
 				return f.ErrorAt(p.from, r.Offset, "a relocation has an addend in an unknown form")
 			}
@@ -159,7 +140,7 @@ func (o *object) scan(p *part, j *Join) error {
 }
 
 // find finds out what a symbol stands for that a relocation names.
-func (o *object) find(to *target, p *part, r objfile.Reloc, other bool, arch *objfile.Arch) error {
+func (o *object) find(to *target, p *part, r objfile.Reloc, other bool) error {
 	f := o.file
 	s := f.Symbol(r.Sym)
 	if r.Sym == 0 {
@@ -175,7 +156,7 @@ func (o *object) find(to *target, p *part, r objfile.Reloc, other bool, arch *ob
 			for o.parts[to.k] != q {
 				to.k++
 			}
-			if q.instead == nil && q.to.strings != nil {
+			if q.isStrings() {
 				to.kind = toLabel
 				if s.Type == objfile.STT_SECTION {
 					to.kind = toString
@@ -198,16 +179,16 @@ func (o *object) find(to *target, p *part, r objfile.Reloc, other bool, arch *ob
 		return nil
 	}
 	*to = target{kind: toWord, k: uint32(len(o.words))}
-	o.words = append(o.words, word{typ: arch.Address, symbol: r.Sym, addend: bias})
+	o.words = append(o.words, word{typ: o.machine.arch.Address, symbol: r.Sym, addend: bias})
 	return nil
 }
 
 // addend is a relocation's, wherever it is.
-func (o *object) addend(rs objfile.Relocs, r objfile.Reloc, contents []byte, arch *objfile.Arch) (int64, bool) {
+func (o *object) addend(rs objfile.Relocs, r objfile.Reloc, contents []byte) (int64, bool) {
 	if rs.Rela {
 		return r.Addend, true
 	}
-	return arch.Addend(contents[r.Offset:], r.Type)
+	return o.machine.arch.Addend(contents[r.Offset:], r.Type)
 }
 
 // apply copies a part and applies the relocations in it that name debug
@@ -229,14 +210,14 @@ func (p *part) apply(j *Join) error {
 	for k := range rs.Len() {
 		r := rs.At(k)
 		to := &o.targets[r.Sym]
-		field := j.fields[r.Type] // Scan has seen that it is one of these
+		field := o.machine.fields[r.Type] // scan has seen that it is one of these
 		size := field.size
 		if size == 0 {
 			continue
 		}
 		addend := r.Addend
 		if !rs.Rela {
-			addend, _ = o.addend(rs, r, contents, j.arch) // Scan has seen to exact ones, all others are words
+			addend, _ = o.addend(rs, r, contents) // scan has seen to exact ones, all others are words
 		}
 		value := to.value + uint64(addend)
 		switch kind := to.kind; {

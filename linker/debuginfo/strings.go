@@ -50,14 +50,13 @@ const meanString = 32
 
 var errTooLong = errors.New("the strings become too many for their offsets")
 
-// add returns the offset of a string, whose NUL is part of it.
-func (t *stringTable) add(s []byte) (uint32, error) {
+// add returns the offset of a string, whose NUL is part of it; h is its hash.
+func (t *stringTable) add(s []byte, h uint32) (uint32, error) {
 	if t.count >= len(t.slots)/2 {
 		if err := t.grow(); err != nil {
 			return 0, err
 		}
 	}
-	h := uint32(xxh3.Hash(s))
 	mask := uint32(len(t.slots) - 1)
 	for k := h & mask; ; k = (k + 1) & mask {
 		slot := &t.slots[k]
@@ -100,28 +99,39 @@ func (t *stringTable) grow() (err error) {
 // stringMap says where the strings of one object's section have come to.
 type stringMap struct {
 	from []uint32 // where a string begins in the object's section, ascending
-	to   []uint32 // where it begins in the joined one
+	// to is where it begins in the joined one; before it is there, its hash.
+	to []uint32
 }
 
-// merge adds all strings of a section, each of which must end.
-func (t *stringTable) merge(b []byte) (*stringMap, error) {
-	m := &stringMap{from: make([]uint32, 0, len(b)/meanString), to: make([]uint32, 0, len(b)/meanString)}
+// split finds the strings of a section, each of which must end.
+func split(b []byte) (*stringMap, error) {
 	if uint64(len(b)) > math.MaxUint32 {
 		return nil, errTooLong
 	}
+	m := &stringMap{from: make([]uint32, 0, len(b)/meanString), to: make([]uint32, 0, len(b)/meanString)}
 	for at := 0; at < len(b); {
 		n := bytes.IndexByte(b[at:], 0) + 1
 		if n == 0 {
 			return nil, errors.New("the last string has no end")
 		}
-		to, err := t.add(b[at : at+n])
-		if err != nil {
-			return nil, err
-		}
-		m.from, m.to = append(m.from, uint32(at)), append(m.to, to)
+		m.from, m.to = append(m.from, uint32(at)), append(m.to, uint32(xxh3.Hash(b[at:at+n])))
 		at += n
 	}
 	return m, nil
+}
+
+// merge adds the strings of a section that was split.
+func (t *stringTable) merge(m *stringMap, b []byte) (err error) {
+	for k, at := range m.from {
+		end := uint32(len(b))
+		if k+1 < len(m.from) {
+			end = m.from[k+1]
+		}
+		if m.to[k], err = t.add(b[at:end], m.to[k]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stringIndex finds strings by their offsets in an object's section.

@@ -36,10 +36,8 @@ func (j *Join) Merge() error {
 			return err
 		}
 		for _, p := range s.parts {
-			var err error
 			b := p.object.file.Bytes(p.from)
-			willRead(b)
-			p.strings, err = s.strings.merge(b)
+			err := s.strings.merge(p.strings, b)
 			j.letGo(b)
 			if err != nil {
 				return p.object.file.ErrorAt(p.from, 0, err.Error())
@@ -60,7 +58,7 @@ func (j *Join) Has(k int) bool { return j != nil && j.byFile[k] != nil }
 func (j *Join) Edit(k int, e *objfile.Edit, dead func(symbol, section uint32) bool) error {
 	o := j.byFile[k]
 	for _, g := range o.groups {
-		e.Dissolve(g.section, g.members)
+		e.Dissolve(g.section, g.Members)
 	}
 	var relocs []objfile.Reloc
 	for i := range o.words {
