@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"leanlink/linker/debuginfo"
@@ -87,19 +88,28 @@ func (p *preparation) keepsDebug() string {
 		return "the output is no file"
 	}
 	for _, a := range cl.Args {
-		if !strings.HasPrefix(a, "-") {
-			continue
-		}
 		if strings.HasPrefix(a, "-gz") {
 			return "it is to compress it"
 		}
-		for _, option := range aboutDebug {
-			if strings.Contains(a, option) {
+		for word := range strings.SplitSeq(a, ",") { // of -Wl,…
+			if name, _, _ := strings.Cut(word, "="); strings.HasPrefix(name, "-") && !hasPath(name) && concernsDebug(name) {
 				return "it is told something about it: " + a
 			}
 		}
 	}
+	if z := slices.IndexFunc(cl.Z, concernsDebug); z >= 0 {
+		return "it is told something about it: -z " + cl.Z[z]
+	}
 	return ""
+}
+
+// hasPath reports whether an option ends in a path or a name, which may be any.
+func hasPath(option string) bool {
+	return strings.ContainsAny(option, "/") || len(option) > 1 && strings.IndexByte("LBlIo", option[1]) >= 0 && option != "-oformat"
+}
+
+func concernsDebug(option string) bool {
+	return slices.ContainsFunc(aboutDebug, func(part string) bool { return strings.Contains(option, part) })
 }
 
 // aboutDebug are parts of options that say what is to become of debug
