@@ -70,11 +70,14 @@ func joinAll(t *testing.T, files []*objfile.File) {
 		}
 		return err != nil
 	}
-	j, err := New(files, objfile.ArchOf(objfile.EM_X86_64), func([]byte) {})
+	r := NewReader()
+	defer r.Stop()
+	r.Add(files[0])
+	j, err := r.Join(files, func([]byte) {})
 	if refused(err) || j == nil {
 		return
 	}
-	if refused(j.Scan()) || refused(j.Merge()) || j.Size() > 1<<24 {
+	if refused(j.Merge()) || j.Size() > 1<<24 {
 		return
 	}
 	var tables []byte
