@@ -61,11 +61,17 @@ func (o *Output) read(path string, p *symbolPlaces, addr []uint64) error {
 		return fmt.Errorf("report: %w", err)
 	}
 	defer f.Close()
-	e, err := elf.NewFile(f)
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	in := mapFile(f, info.Size())
+	defer in.unmap()
+	e, err := elf.NewFile(in)
 	if err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	*o = Output{Name: o.Name}
+	*o = Output{Name: o.Name, Size: uint64(info.Size())}
 	if o.Name == "" {
 		o.Name = filepath.Base(path)
 	}
@@ -73,7 +79,7 @@ func (o *Output) read(path string, p *symbolPlaces, addr []uint64) error {
 	hashed := make(chan error, 1)
 	go func() {
 		var err error
-		o.Hash, o.Size, err = hashFile(f, e)
+		o.Hash, err = hashFile(in, o.Size, e)
 		hashed <- err
 	}()
 	for _, s := range e.Sections {
@@ -94,7 +100,7 @@ func (o *Output) read(path string, p *symbolPlaces, addr []uint64) error {
 			}
 		}
 	}
-	o.Stripped = !p.bySymbols(e, addr)
+	o.Stripped = !p.bySymbols(e, in, addr)
 	if err := <-hashed; err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
@@ -139,18 +145,18 @@ func Stale(r *Report, outputPath string) (bool, error) {
 	if err != nil {
 		return true, nil // whatever it is, no linker has made it
 	}
-	hash, _, err := hashFile(f, e)
+	hash, err := hashFile(f, r.Output.Size, e)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", outputPath, err)
 	}
 	return hash != r.Output.Hash, nil
 }
 
-// hashFile returns the size of a file and the XXH3 hash, of 128 bits,
-// hexadecimal, of all of it but the contents of its debug sections. They are
-// most of it, and a report does not speak of them. The hash tells a file from
-// another build of it; nobody is to be kept from making one of the same hash.
-func hashFile(f *os.File, e *elf.File) (hash string, size uint64, err error) {
+// hashFile returns the XXH3 hash, of 128 bits, hexadecimal, of all of a file of
+// some size but the contents of its debug sections. They are most of it, and a
+// report does not speak of them. The hash tells a file from another build of it;
+// nobody is to be kept from making one of the same hash.
+func hashFile(f io.ReaderAt, size uint64, e *elf.File) (hash string, err error) {
 	var debug []*elf.Section // that lie in the file
 	for _, s := range e.Sections {
 		if s.Flags&elf.SHF_ALLOC == 0 && s.Type != elf.SHT_NOBITS && strings.HasPrefix(s.Name, ".debug_") {
@@ -159,29 +165,28 @@ func hashFile(f *os.File, e *elf.File) (hash string, size uint64, err error) {
 	}
 	slices.SortFunc(debug, func(a, b *elf.Section) int { return cmp.Compare(a.Offset, b.Offset) })
 	h := xxh3.New()
-	buf := make([]byte, 1<<18)
 	at := uint64(0)
 	for _, s := range debug {
-		if err := hashRange(h, f, at, s.Offset, buf); err != nil {
-			return "", 0, err
+		if err := hashRange(h, f, at, s.Offset); err != nil {
+			return "", err
 		}
 		at = max(at, s.Offset+s.FileSize)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return "", 0, err
-	}
-	size = uint64(info.Size())
-	if err := hashRange(h, f, at, size, buf); err != nil {
-		return "", 0, err
+	if err := hashRange(h, f, at, size); err != nil {
+		return "", err
 	}
 	sum := h.Sum128().Bytes()
-	return hex.EncodeToString(sum[:]), size, nil
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // hashRange adds the bytes from one offset to another, of which there may be
 // none.
-func hashRange(h *xxh3.Hasher, f io.ReaderAt, from, to uint64, buf []byte) error {
+func hashRange(h *xxh3.Hasher, f io.ReaderAt, from, to uint64) error {
+	if m, ok := f.(*mappedFile); ok && from < to && to <= uint64(len(m.bytes)) {
+		h.Write(m.bytes[from:to])
+		return nil
+	}
+	buf := make([]byte, min(1<<18, max(from, to)-from))
 	for from < to {
 		n, err := f.ReadAt(buf[:min(uint64(len(buf)), to-from)], int64(from))
 		h.Write(buf[:n])

@@ -97,14 +97,14 @@ func (p *symbolPlaces) find(key uint64) (slot, first int) {
 
 // bySymbols sets the addresses of the sections in the output. It says whether
 // the output has symbols.
-func (p *symbolPlaces) bySymbols(e *elf.File, addr []uint64) bool {
+func (p *symbolPlaces) bySymbols(e *elf.File, in *mappedFile, addr []uint64) bool {
 	clear(addr)
 	have := make([]uint32, len(p.wanted)) // by the first symbol of a name: that of the output, as index + 1
 	all := make([]placed, 0, len(p.wanted))
 	var files [][]InputIndex // of each STT_FILE symbol: the inputs that were compiled from it
 	inputs := p.inputsByFile()
 	next := 0 // index of the symbol that is expected
-	some := eachSymbol(e, func(name string, info byte, section elf.SectionIndex, value, size uint64) {
+	some := eachSymbol(e, in, func(name string, info byte, section elf.SectionIndex, value, size uint64) {
 		t := elf.ST_TYPE(info)
 		if t == elf.STT_FILE {
 			files = append(files, inputs.of(name))
@@ -220,16 +220,16 @@ func (f fileInputs) of(file string) []InputIndex {
 
 // eachSymbol calls f for the symbols of a file but for the first. It says
 // whether there are any. (elf.File.Symbols makes a string of each name.)
-func eachSymbol(e *elf.File, f func(name string, info byte, section elf.SectionIndex, value, size uint64)) bool {
+func eachSymbol(e *elf.File, in *mappedFile, f func(name string, info byte, section elf.SectionIndex, value, size uint64)) bool {
 	table := e.SectionByType(elf.SHT_SYMTAB)
 	if table == nil || table.Link >= uint32(len(e.Sections)) {
 		return false
 	}
-	data, err := table.Data()
+	data, err := in.data(table)
 	if err != nil {
 		return false
 	}
-	names, err := e.Sections[table.Link].Data()
+	names, err := in.data(e.Sections[table.Link])
 	if err != nil {
 		return false
 	}
