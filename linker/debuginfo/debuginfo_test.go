@@ -416,6 +416,7 @@ func TestRefused(t *testing.T) {
 		{"relative to itself", text + ".long f - .\n", "", "section .debug_info: offset 0x0: a relocation is none that debug information has"},
 		{"a global name", text + ".globl g\ng: .long g\n", "", "section .debug_info: offset 0x0: debug information has a global name"},
 		{"what is neither", text + ".quad x\n\t.section .other, \"\", @progbits\nx: .long 1\n", "", "section .debug_info: offset 0x0: a relocation refers to .other, which is neither loaded nor debug information"},
+		{"what is none refers to it", text + "d: .long 1\n\t.section .other, \"\", @progbits\n.long 1, d\n", "", "section .other: offset 0x4: a relocation refers to debug information"},
 		{"a string that is none", text + ".long .debug_str + 2\n\t.section .debug_str, \"MS\", @progbits, 1\n.string \"x\"\n", "",
 			"section .debug_info: offset 0x0: a relocation refers to a string outside .debug_str"},
 		{"an offset that does not fit", text + ".long .debug_abbrev - 0x7fffffff - 0x7fffffff\n\t.section .debug_abbrev, \"\", @progbits\n.long 1\n", "",

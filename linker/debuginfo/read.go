@@ -162,6 +162,9 @@ func read(f *objfile.File, m *machine) (*object, error) {
 			return nil, f.ErrorAt(uint32(i), 0, "debug information in an old form")
 		}
 		if !s.IsDebug() || s.Flags&objfile.SHF_EXCLUDE != 0 {
+			if err := o.apart(uint32(i)); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		p := &part{object: o, from: uint32(i), group: grouped[uint32(i)]}
@@ -196,6 +199,26 @@ func read(f *objfile.File, m *machine) (*object, error) {
 		return nil, f.ErrorAt(o.parts[0].from, 0, "there is no room for a table")
 	}
 	return o, nil
+}
+
+// apart returns an error if a section that is not loaded, and that the linker
+// keeps, refers to debug information, which the linker will not have.
+func (o *object) apart(section uint32) error {
+	f := o.file
+	if s := &f.Sections[section]; s.Rel == 0 || s.Flags&(objfile.SHF_ALLOC|objfile.SHF_EXCLUDE) != 0 {
+		return nil
+	}
+	rs := f.Relocs(section)
+	for k := range rs.Len() {
+		sym := rs.Sym(k)
+		if sym >= f.NumSymbols {
+			return f.ErrorAt(section, rs.Offset(k), "a relocation names a symbol that does not exist")
+		}
+		if s := f.Symbol(sym); s.Defined() && f.Sections[s.Section].IsDebug() {
+			return f.ErrorAt(section, rs.Offset(k), "a relocation refers to debug information")
+		}
+	}
+	return nil
 }
 
 // readGroups finds the groups of debug information, and which sections are in
