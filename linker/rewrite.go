@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,16 +25,17 @@ const objectsFolder = "objects"
 // rewrite carries a plan out: it writes the changed objects into dir and
 // returns the command line that links them.
 //
-// An archive of which anything changes is replaced by the members that the
-// link extracts, as plain objects: an archive would need a new index, and its
-// other members could be pulled in by names that moved. So could those of an
-// unchanged archive; that is replaced, too, if it has one. What was extracted
-// of objects between --start-lib and --end-lib must be taken out from there,
-// for nothing may want it by the same name any more.
+// An archive of which anything changes is replaced by one of just the members
+// that the link extracts, all of which are linked (--whole-archive): its other
+// members could be pulled in by names that moved. So could those of an unchanged
+// archive; that is replaced, too, if it has one. One file is made, opened and
+// removed faster than many, but where it would be an archive of one member, or
+// names are not fit for one, they become plain objects. So does what was
+// extracted of objects between --start-lib and --end-lib, and must be taken out
+// from there, for nothing may want it by the same name any more.
 //
-// Where a linker script chooses by file names an archive stays one, of the
-// same name and members' names, of just those members, all of which are linked
-// (--whole-archive).
+// Where a linker script chooses by file names archives and members keep their
+// names.
 //
 // The order of objects is that of constructors, and of whatever is collected
 // in sections of its own. So a member goes where the linker came by it: where
@@ -80,7 +82,7 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		case len(objects) == 0:
 		case w.byName && f.archive != nil && f.archive.Thin:
 			return nil, errFileNames
-		case w.byName && f.archive != nil && !f.input.StartLib:
+		case f.archive != nil && !f.input.StartLib && (w.byName || p.packs(f.archive, objects)):
 			paths[i] = []string{w.add(f.input.Path, objects)}
 			if !f.input.WholeArchive {
 				paths[i] = []string{p.option("--whole-archive"), paths[i][0], p.option("--no-whole-archive")}
@@ -99,6 +101,21 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	}
 	return p.splice(paths), w.write()
 }
+
+// packs reports whether the new objects of an archive's members are to be in an
+// archive, too.
+func (p *preparation) packs(a *objfile.Archive, objects []newObject) bool {
+	if a.Thin || len(objects) == 1 || p.kind != KindLLD && p.kind != KindBFD && p.kind != KindGold && p.kind != KindMold {
+		return false
+	}
+	return !slices.ContainsFunc(objects, func(o newObject) bool {
+		return len(o.file.Data) > maxMember || strings.ContainsFunc(o.from.name, func(c rune) bool { return c < ' ' || c == '/' })
+	})
+}
+
+// maxMember is less than what the size of an archive's member can say, ten
+// digits, and leaves room for what grows.
+const maxMember = 1e9
 
 // editAll makes the edits of all objects; indexed in link order, nil where
 // nothing changes.
@@ -206,19 +223,24 @@ func (w *writer) add(archive string, objects []newObject) string {
 	if name == "" {
 		name = objects[0].from.name
 	}
-	n := newFile{archive: archive, objects: objects, path: w.path(filepath.Base(name))}
+	n := newFile{archive: archive, objects: objects}
+	if archive != "" {
+		n.path = w.path(filepath.Base(name), ".a")
+	} else {
+		n.path = w.path(filepath.Base(name), ".o")
+	}
 	w.files = append(w.files, n)
 	return n.path
 }
 
-// path makes up a path for a file. Its name keeps what tells its crate, and an
-// object's ends in .o, for some drivers go by that.
-func (w *writer) path(base string) string {
+// path makes up a path for a file. Its name keeps what tells its crate, and ends
+// in .o or .a, for some drivers go by that.
+func (w *writer) path(base, suffix string) string {
 	w.paths++
 	if w.byName {
 		return filepath.Join(w.dir, strconv.Itoa(w.paths), base)
 	}
-	base = strings.TrimSuffix(base, ".o")
+	base = strings.TrimSuffix(base, suffix)
 	for c := range byte(' ') { // a NUL is in no file's name, and what are not letters no tool expects
 		base = strings.ReplaceAll(base, string(rune(c)), "_")
 	}
@@ -226,7 +248,7 @@ func (w *writer) path(base string) string {
 	if len(base) > 200 {
 		base = base[len(base)-200:]
 	}
-	return filepath.Join(w.dir, fmt.Sprintf("%04d-%s.o", w.paths, base))
+	return filepath.Join(w.dir, fmt.Sprintf("%04d-%s%s", w.paths, base, suffix))
 }
 
 // keepNames notes what each new object is in place of.

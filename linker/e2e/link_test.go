@@ -61,9 +61,9 @@ func keep(dir string, args []string) error {
 		if p := "-Wl,--version-script="; strings.HasPrefix(arg, p) {
 			prefix, path = p, arg[len(p):]
 		}
-		// Only rustc's temporary objects and lists need a copy: the script's own
-		// files and the sysroot's stay.
-		temporary := strings.HasSuffix(path, ".o") || prefix != ""
+		// Only rustc's temporary objects and lists and leanlink's objects need a
+		// copy: the script's own files and the sysroot's stay.
+		temporary := strings.HasSuffix(path, ".o") || strings.HasSuffix(path, ".rlib.a") || prefix != ""
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && temporary {
 			to := filepath.Join(dir, "in", fmt.Sprint(i), filepath.Base(path))
 			if err := copyFile(to, path); err != nil {
