@@ -17,9 +17,11 @@
 // the table's place.
 //
 // What comes out is what the linker would have made, but for the order of the
-// strings: linked both ways, llvm-dwarfdump prints the same (linker/e2e). Where
-// it is not sure to (New, Scan), the objects keep their debug information and
-// the linker joins it.
+// strings: linked both ways, llvm-dwarfdump prints the same (linker/e2e). GNU ld
+// saves a little more: strings that are the ends of others, and all that is said
+// of objects of which nothing else is left. Where what comes out is not sure to
+// be the same (read, New), the objects keep their debug information and the
+// linker joins it.
 //
 // An address of what is not in the output is 0, or 1 in .debug_ranges and
 // .debug_loc, where two zeros end a list: as lld and mold have it.
