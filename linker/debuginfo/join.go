@@ -20,7 +20,7 @@
 // strings: linked both ways, llvm-dwarfdump prints the same (linker/e2e). GNU ld
 // saves a little more: strings that are the ends of others, and all that is said
 // of objects of which nothing else is left. Where what comes out is not sure to
-// be the same (read, New), the objects keep their debug information and the
+// be the same (Reader.Join), the objects keep their debug information and the
 // linker joins it.
 //
 // An address of what is not in the output is 0, or 1 in .debug_ranges and
