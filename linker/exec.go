@@ -176,10 +176,14 @@ func (r *runner) run(path string, argv, vars []string, files [3]*os.File, death 
 // become children of this process: see endOrphans.
 func adoptOrphans() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
-// endOrphans ends what the real linker's driver has left running, the linker: it
-// could still make an output.
+// orphanTime is how long what a driver has left running may go on by itself: a
+// linker that is ended at the wrong moment leaves its temporary file.
+const orphanTime = 3 * time.Second
+
+// endOrphans waits for the end of what the real linker's driver has left
+// running, the linker: it could still make an output.
 func endOrphans(worker *worker) {
-	for range 1000 { // milliseconds
+	for begun := time.Now(); time.Since(begun) < 2*orphanTime; time.Sleep(time.Millisecond) {
 		left := false
 		lists, _ := filepath.Glob("/proc/self/task/*/children")
 		for _, list := range lists {
@@ -190,14 +194,15 @@ func endOrphans(worker *worker) {
 					continue
 				}
 				left = true // and with it perhaps a child of its own
-				syscall.Kill(pid, syscall.SIGTERM)
+				if time.Since(begun) > orphanTime {
+					syscall.Kill(pid, syscall.SIGTERM)
+				}
 				syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
 			}
 		}
 		if !left {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
