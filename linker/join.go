@@ -166,11 +166,6 @@ func (d *joining) edit(plan *merge.Plan, k int, e *objfile.Edit) (*objfile.Edit,
 	o := plan.Link.Objects[k]
 	if e == nil {
 		e = objfile.NewEdit(o.File)
-		for i := range o.File.Sections {
-			if o.File.Sections[i].IsDebug() {
-				e.Exclude(uint32(i))
-			}
-		}
 	}
 	return e, d.join.Edit(k, e, func(symbol, section uint32) bool {
 		if plan.Fate[o.Base+merge.SecID(section)] == merge.FateThunk {

@@ -334,7 +334,7 @@ func (e *editor) unread() {
 		if s.Flags&objfile.SHF_ALLOC != 0 {
 			continue
 		}
-		if (e.l.opt.Strip || e.p.Bare) && s.IsDebug() ||
+		if e.l.opt.Strip && s.IsDebug() ||
 			!e.l.opt.PinAll && s.Flags&objfile.SHF_EXCLUDE != 0 && (s.Name == ".llvmbc" || s.Name == ".llvmcmd") {
 			if _, grouped := e.o.groups[uint32(i)]; !grouped {
 				e.edit.Exclude(uint32(i))

@@ -37,8 +37,8 @@ type Plan struct {
 	// Thunks has the new body of each FateThunk section.
 	Thunks map[SecID]*objfile.Thunk
 
-	// Bare has the edits leave out debug information, for somebody else joins
-	// it.
+	// Bare: somebody else takes debug information out of the edited objects, so
+	// that nothing in it needs an edit.
 	Bare bool
 
 	// leads numbers the leaders, from 1 and in link order, for the names of

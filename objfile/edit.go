@@ -355,16 +355,15 @@ func (e *Edit) Dissolve(group uint32, members []uint32) {
 // addSectionName adds a name to the section names' table and returns its place.
 func (e *Edit) addSectionName(name string) (uint32, error) {
 	f := e.f
-	size := uint64(len(f.Bytes(f.names)))
-	if f.Symtab != 0 && f.names == f.Sections[f.Symtab].Link {
+	shared := f.Symtab != 0 && f.names == f.Sections[f.Symtab].Link // with the symbols' names
+	size := e.length(f.names)
+	if shared {
 		size += uint64(len(e.strings))
-	} else {
-		size = e.length(f.names)
 	}
 	if size > math.MaxUint32 {
 		return 0, f.fail(f.names, size, "the string table is full")
 	}
-	if f.Symtab != 0 && f.names == f.Sections[f.Symtab].Link {
+	if shared {
 		e.strings = append(append(e.strings, name...), 0)
 		return uint32(size), nil
 	}
@@ -438,7 +437,7 @@ func (f *File) byOffset() ([]uint32, error) {
 type Piece struct {
 	At   uint64 // offset in the file
 	Data []byte // may be borrowed from the original
-	Same bool   // they are the original's at this offset
+	same bool   // they are the original's at this offset
 }
 
 // Pieces lays out the edited object and ends the edit: runs of bytes in
@@ -528,7 +527,7 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	// keep takes over the original's bytes up to an offset.
 	var at uint64
 	keep := func(to uint64) {
-		if n := len(pieces) - 1; n >= 0 && pieces[n].Same && pieces[n].At+uint64(len(pieces[n].Data)) == at {
+		if n := len(pieces) - 1; n >= 0 && pieces[n].same && pieces[n].At+uint64(len(pieces[n].Data)) == at {
 			at = pieces[n].At
 			pieces = pieces[:n]
 		}

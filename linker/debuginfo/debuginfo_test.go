@@ -239,11 +239,6 @@ func tableOf(t testing.TB, j *Join, files []*objfile.File, addresses map[string]
 			continue
 		}
 		e := objfile.NewEdit(f)
-		for i := range f.Sections {
-			if f.Sections[i].IsDebug() {
-				e.Exclude(uint32(i))
-			}
-		}
 		if err := j.Edit(k, e, func(symbol, section uint32) bool { return f.Sections[section].Name == ".text.dead" }); err != nil {
 			t.Fatal(err)
 		}

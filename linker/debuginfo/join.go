@@ -31,7 +31,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -162,14 +161,6 @@ func (p *part) stands(q *part) bool {
 	return a.Name == b.Name && a.Size == b.Size
 }
 
-// Size is how many bytes the joined sections have; known after Merge.
-func (j *Join) Size() (n uint64) {
-	for _, s := range j.sections {
-		n += s.size
-	}
-	return n
-}
-
 // Apply makes the joined sections, but for the addresses.
 func (j *Join) Apply() error {
 	for _, s := range j.sections {
@@ -229,15 +220,6 @@ func (j *Join) each(f func(*object) error) error {
 		g.Go(func() error { return f(o) })
 	}
 	return g.Wait()
-}
-
-// partOf is the part that a section of an object is, nil if it is none.
-func (o *object) partOf(section uint32) *part {
-	k := slices.IndexFunc(o.parts, func(p *part) bool { return p.from == section })
-	if k < 0 {
-		return nil
-	}
-	return o.parts[k]
 }
 
 // tombstone stands for the address of what is not in the output.

@@ -3,6 +3,7 @@ package debuginfo
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"leanlink/objfile"
 )
@@ -148,15 +149,12 @@ func (o *object) find(to *target, p *part, r objfile.Reloc, other bool) error {
 	}
 	if s.Defined() {
 		in := &f.Sections[s.Section]
-		if q := o.partOf(s.Section); q != nil {
+		if k := slices.IndexFunc(o.parts, func(p *part) bool { return p.from == s.Section }); k >= 0 {
 			if s.Bind != objfile.STB_LOCAL {
 				return f.ErrorAt(p.from, r.Offset, "debug information has a global name")
 			}
-			*to = target{kind: toPart, value: s.Value}
-			for o.parts[to.k] != q {
-				to.k++
-			}
-			if q.isStrings() {
+			*to = target{kind: toPart, k: uint32(k), value: s.Value}
+			if o.parts[k].isStrings() {
 				to.kind = toLabel
 				if s.Type == objfile.STT_SECTION {
 					to.kind = toString

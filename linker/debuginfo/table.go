@@ -52,11 +52,14 @@ func (j *Join) Merge() error {
 // that is joined.
 func (j *Join) Has(k int) bool { return j != nil && j.byFile[k] != nil }
 
-// Edit puts a table in the place of an object's debug information, which the
-// edit must have excluded. dead says of a symbol that lies in a section whether
+// Edit takes an object's debug information out and puts a table in its place.
+// dead says of a symbol that lies in a section whether
 // the plan leaves that out: its address is not asked for.
 func (j *Join) Edit(k int, e *objfile.Edit, dead func(symbol, section uint32) bool) error {
 	o := j.byFile[k]
+	for _, p := range o.parts {
+		e.Exclude(p.from)
+	}
 	for _, g := range o.groups {
 		e.Dissolve(g.section, g.Members)
 	}
