@@ -49,7 +49,6 @@ type Finish struct {
 // begin begins what needs no output, while the real linker runs. The second call
 // does nothing.
 func (f *Finish) begin() {
-	f.debug.apply()
 	if f.record == nil || f.recorded != nil {
 		return
 	}

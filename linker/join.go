@@ -15,9 +15,8 @@ import (
 
 // joining is the debug information that leanlink joins in the linker's place:
 // see package debuginfo. What does not depend on what is decided is done on
-// another processor while that is being decided, and the rest while the real
-// linker runs. A nil joining is that of a link whose debug information the linker
-// joins.
+// another processor while that is being decided, and the rest when the output is
+// there. A nil joining is that of a link whose debug information the linker joins.
 type joining struct {
 	join    *debuginfo.Join // valid when scanned
 	inputs  *mappings       // what is joined
@@ -25,8 +24,7 @@ type joining struct {
 	how     debuginfo.Manner
 	scanned chan error    // why the linker should join it, nil for nothing
 	merged  chan struct{} // closed when what does not depend on the plan is done
-	applied chan struct{} // closed when all is but the addresses, nil before that is begun
-	err     error         // of the one that was done last
+	err     error         // valid when merged
 }
 
 // newReader makes what reads the objects' debug information as they come into
@@ -175,32 +173,13 @@ func (d *joining) edit(plan *merge.Plan, k int, e *objfile.Edit) (*objfile.Edit,
 	})
 }
 
-// apply does what is left to do but for the addresses, on another processor. The
-// second call does nothing.
-func (d *joining) apply() {
-	if d == nil || d.applied != nil {
-		return
-	}
-	d.applied = make(chan struct{})
-	go func() {
-		defer close(d.applied)
-		if <-d.merged; d.err == nil {
-			d.err = d.join.Apply()
-		}
-	}()
-}
-
 // finish puts the debug information into the output.
 func (d *joining) finish() error {
-	d.apply()
-	if <-d.applied; d.err != nil {
+	if <-d.merged; d.err != nil {
 		return d.err
-	}
-	if err := d.inputs.unchanged(); err != nil { // while the linker ran
-		return err
 	}
 	if err := d.join.Finish(d.output, d.how); err != nil {
 		return fmt.Errorf("debug information: %w", err)
 	}
-	return nil
+	return d.inputs.unchanged() // until now
 }

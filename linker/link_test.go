@@ -44,7 +44,7 @@ func faultyPrepare(cl *CommandLine, cfg *Config, real *Linker, dir string, _ *ti
 			finish.claim = &verify.Claim{}
 		}
 		if os.Getenv("LEANLINK_TEST_JOIN") != "" {
-			finish.debug = &joining{applied: make(chan struct{})}
+			finish.debug = &joining{}
 		}
 		return &Prepared{Args: args, Finish: finish}, os.WriteFile(filepath.Join(dir, "rewritten.o"), []byte("object"), 0o600)
 	case "real":

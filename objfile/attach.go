@@ -11,47 +11,44 @@ import (
 // loaded (SHT_PROGBITS without SHF_ALLOC).
 type Attachment struct {
 	Name    string
-	Flags   uint64   // SHF_…
-	Align   uint64   // bytes, a power of two
-	EntSize uint64   // bytes
-	Data    [][]byte // its contents, in pieces
+	Flags   uint64 // SHF_…
+	Align   uint64 // bytes, a power of two
+	EntSize uint64 // bytes
+	Size    uint64 // of its contents, bytes
 }
 
-func (a *Attachment) size() (n uint64) {
-	for _, b := range a.Data {
-		n += uint64(len(b))
-	}
-	return n
+// Attached is what becomes of a file that sections are attached to.
+type Attached struct {
+	Pieces []Piece  // what changes of it but for the sections' contents, in ascending order; borrowed from nothing
+	Places []uint64 // where the contents of each section begin, indexed as the sections
+	Size   uint64   // of the file, bytes
 }
 
-// Attach puts sections into a linked file in the place of one that is not
-// loaded, which then is gone; at its end if that is 0. A section that has the name of another takes its place, too. What is
-// loaded stays as it is and where it is, and no section gets another index: the
-// first new section takes that of the one that goes (SHT_NULL if there is none),
-// the others come last. What
-// lies behind the first of the places moves on: the symbols and names, which
-// nothing loads.
-//
-// The result is what changes of the file, in ascending order, and its new size;
-// none of it is borrowed from f.
-func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, error) {
+// Attach makes room for sections in a linked file in the place of one that is not
+// loaded, which then is gone; at its end if that is 0. A section that has the
+// name of another takes its place, too. What is loaded stays as it is and where it
+// is, and no section gets another index: the first new section takes that of the
+// one that goes (SHT_NULL if there is none), the others come last. What lies
+// behind the first of the places moves on: the symbols and names, which nothing
+// loads.
+func (f *File) Attach(gone uint32, sections []Attachment) (*Attached, error) {
 	if int(gone) >= len(f.Sections) || len(sections) == 0 {
-		return nil, 0, &FormatError{File: f.Name, What: "no section to put others in the place of"}
+		return nil, &FormatError{File: f.Name, What: "no section to put others in the place of"}
 	}
 	if s := &f.Sections[gone]; gone != 0 && (s.Flags&SHF_ALLOC != 0 || s.Type != SHT_PROGBITS) {
-		return nil, 0, f.fail(gone, 0, "the section is not one that another can take the place of")
+		return nil, f.fail(gone, 0, "the section is not one that another can take the place of")
 	}
 	if f.names == 0 || f.Sections[f.names].Flags&SHF_ALLOC != 0 {
-		return nil, 0, f.fail(f.names, 0, "the sections have no names, or such as are loaded")
+		return nil, f.fail(f.names, 0, "the sections have no names, or such as are loaded")
 	}
 	slot, count, err := f.slots(gone, sections)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	changed := slices.Concat(slot, []uint32{gone})
 	first, err := f.unloaded(changed)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	size := f.class.sectionSize()
 	headers := make([]byte, size*uint64(count))
@@ -62,23 +59,24 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 		clear(header(gone)) // SHT_NULL
 	}
 	names, nameAt := f.nameSections(gone, slot, sections)
-	var pieces []Piece
-	at := first
-	place := func(align uint64, parts ...[]byte) (start uint64) {
-		at = (at + max(align, 1) - 1) &^ (max(align, 1) - 1)
-		start = at
-		for _, b := range parts {
-			if len(b) > 0 {
-				pieces = append(pieces, Piece{At: at, Data: b})
-				at += uint64(len(b))
-			}
+	out := &Attached{Pieces: make([]Piece, 1), Size: first}
+	place := func(align, size uint64) (start uint64) {
+		start = (out.Size + max(align, 1) - 1) &^ (max(align, 1) - 1)
+		out.Size = start + size
+		return start
+	}
+	put := func(align uint64, b []byte) (start uint64) {
+		start = place(align, uint64(len(b)))
+		if len(b) > 0 {
+			out.Pieces = append(out.Pieces, Piece{At: start, Data: b})
 		}
 		return start
 	}
 	for k := range sections {
 		a, h := &sections[k], header(slot[k])
-		start := place(a.Align, a.Data...)
-		f.class.putSection(h, &Section{Type: SHT_PROGBITS, Flags: a.Flags, Offset: start, Size: at - start, Align: max(a.Align, 1), EntSize: a.EntSize})
+		start := place(a.Align, a.Size)
+		out.Places = append(out.Places, start)
+		f.class.putSection(h, &Section{Type: SHT_PROGBITS, Flags: a.Flags, Offset: start, Size: a.Size, Align: max(a.Align, 1), EntSize: a.EntSize})
 		le.PutUint32(h, nameAt[k])
 	}
 	for _, i := range f.behind(first, changed) {
@@ -86,16 +84,16 @@ func (f *File) Attach(gone uint32, sections []Attachment) ([]Piece, uint64, erro
 		if i == f.names {
 			b = names
 		}
-		start := place(f.Sections[i].Align, b)
-		f.class.putExtent(header(i), start, at-start)
+		f.class.putExtent(header(i), put(f.Sections[i].Align, b), uint64(len(b)))
 	}
-	shoff := place(8, headers)
-	if f.class == class32 && at > math.MaxUint32 {
-		return nil, 0, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
+	shoff := put(8, headers)
+	if f.class == class32 && out.Size > math.MaxUint32 {
+		return nil, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
 	}
 	head := bytes.Clone(f.Data[:f.class.headerSize()])
 	f.class.putTable(head, shoff, uint16(count))
-	return append([]Piece{{Data: head}}, pieces...), at, nil
+	out.Pieces[0].Data = head
+	return out, nil
 }
 
 // slots says which index each of the sections gets, and how many there are

@@ -2,6 +2,7 @@ package objfile_test
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"slices"
@@ -122,29 +123,46 @@ func linkFile(is64 bool, sections []linkedSection, loads uint64) []byte {
 	return im.b
 }
 
-// attached is the file with the sections in it.
-func attached(t testing.TB, b []byte, gone uint32, sections []objfile.Attachment) []byte {
-	t.Helper()
-	pieces, size, err := parse(t, "out", b).Attach(gone, sections)
-	if err != nil {
-		t.Fatal(err)
+// addition is a section that is put into a file, and its contents.
+type addition struct {
+	objfile.Attachment
+	contents string
+}
+
+func newAddition(name string, align uint64, contents string) addition {
+	return addition{objfile.Attachment{Name: name, Align: align, Size: uint64(len(contents))}, contents}
+}
+
+func attachments(list []addition) (sections []objfile.Attachment) {
+	for _, a := range list {
+		sections = append(sections, a.Attachment)
 	}
-	assemble(t, pieces, size) // they are in order and apart
-	out := append(slices.Clone(b), make([]byte, max(size, uint64(len(b)))-uint64(len(b)))...)[:size]
+	return sections
+}
+
+// attached is the file with the sections in it.
+func attached(t testing.TB, f *objfile.File, gone uint32, list []addition) ([]byte, error) {
+	t.Helper()
+	how, err := f.Attach(gone, attachments(list))
+	if err != nil || how.Size > uint64(len(f.Data))+1<<20 { // an alignment
+		return nil, err
+	}
+	pieces := slices.Clone(how.Pieces)
+	for k, a := range list {
+		if a.contents != "" {
+			pieces = append(pieces, objfile.Piece{At: how.Places[k], Data: []byte(a.contents)})
+		}
+	}
+	slices.SortStableFunc(pieces, func(a, b objfile.Piece) int { return cmp.Compare(a.At, b.At) })
+	assemble(t, pieces, how.Size) // they are apart
+	out := append(slices.Clone(f.Data), make([]byte, max(how.Size, uint64(len(f.Data)))-uint64(len(f.Data)))...)[:how.Size]
 	for _, p := range pieces {
 		copy(out[p.At:], p.Data)
 	}
-	return out
+	return out, nil
 }
 
 func TestAttach(t *testing.T) {
-	debug := func(name string, align uint64, parts ...string) objfile.Attachment {
-		a := objfile.Attachment{Name: name, Align: align}
-		for _, p := range parts {
-			a.Data = append(a.Data, []byte(p))
-		}
-		return a
-	}
 	all := []string{"", ".text", ".data", ".bss", ".comment", ".debug_room", ".debug_info", ".notes", ".shstrtab"}
 	at := func(k int, name string, more ...string) []string {
 		list := slices.Clone(all)
@@ -154,30 +172,33 @@ func TestAttach(t *testing.T) {
 	tests := []struct {
 		what     string
 		gone     uint32
-		sections []objfile.Attachment
+		sections []addition
 		want     []string // the sections' names
 	}{
 		{"the first takes the room, the others come last", linkedRoom,
-			[]objfile.Attachment{debug(".debug_line", 1, "lines"), debug(".debug_str", 1, "a\x00", "", "b\x00")},
+			[]addition{newAddition(".debug_line", 1, "lines"), newAddition(".debug_str", 1, "a\x00b\x00")},
 			at(linkedRoom, ".debug_line", ".debug_str")},
 		{"a longer name than that of the room", linkedRoom,
-			[]objfile.Attachment{debug(".debug_a_rather_long_name", 8, "x")}, at(linkedRoom, ".debug_a_rather_long_name")},
+			[]addition{newAddition(".debug_a_rather_long_name", 8, "x")}, at(linkedRoom, ".debug_a_rather_long_name")},
 		{"one takes the place of its like, another the room", linkedRoom,
-			[]objfile.Attachment{debug(".debug_info", 4, "of crt1.o", "\x00\x00\x00", "of others"), debug(".debug_abbrev", 1, "short")},
+			[]addition{newAddition(".debug_info", 4, "of crt1.o\x00\x00\x00of others"), newAddition(".debug_abbrev", 1, "short")},
 			at(linkedRoom, ".debug_abbrev")},
 		{"all take the places of their likes", linkedRoom,
-			[]objfile.Attachment{debug(".debug_info", 1, strings.Repeat("long", 100))}, at(linkedRoom, "")},
+			[]addition{newAddition(".debug_info", 1, strings.Repeat("long", 100))}, at(linkedRoom, "")},
 		{"there is no room", 0,
-			[]objfile.Attachment{debug(".debug_line", 1, "lines"), debug(".debug_abbrev", 64, "short")},
+			[]addition{newAddition(".debug_line", 1, "lines"), newAddition(".debug_abbrev", 64, "short")},
 			append(slices.Clone(all), ".debug_line", ".debug_abbrev")},
-		{"nothing in it", linkedRoom, []objfile.Attachment{debug(".debug_line", 1)}, at(linkedRoom, ".debug_line")},
-		{"large", linkedRoom, []objfile.Attachment{debug(".debug_line", 4096, strings.Repeat("x", 1<<16))}, at(linkedRoom, ".debug_line")},
+		{"nothing in it", linkedRoom, []addition{newAddition(".debug_line", 1, "")}, at(linkedRoom, ".debug_line")},
+		{"large", linkedRoom, []addition{newAddition(".debug_line", 4096, strings.Repeat("x", 1<<16))}, at(linkedRoom, ".debug_line")},
 	}
 	classes(t, func(t *testing.T, is64 bool) {
 		for _, tt := range tests {
 			before := linkFile(is64, linkedSections, 0)
 			kept := slices.Clone(before)
-			after := attached(t, before, tt.gone, tt.sections)
+			after, err := attached(t, parse(t, "out", before), tt.gone, tt.sections)
+			if err != nil {
+				t.Fatalf("%s: %v", tt.what, err)
+			}
 			if !bytes.Equal(before, kept) {
 				t.Fatalf("%s: the input was changed", tt.what)
 			}
@@ -198,8 +219,8 @@ func TestAttach(t *testing.T) {
 			for _, a := range tt.sections {
 				s := f.Section(a.Name)
 				got, err := s.Data()
-				if want := bytes.Join(a.Data, nil); err != nil || !bytes.Equal(got, want) {
-					t.Errorf("%s: %s has %q, want %q: %v", tt.what, a.Name, got, want, err)
+				if err != nil || string(got) != a.contents {
+					t.Errorf("%s: %s has %q, want %q: %v", tt.what, a.Name, got, a.contents, err)
 				}
 				if s.Addralign != a.Align || s.Offset%a.Align != 0 || s.Type != elf.SHT_PROGBITS || s.Flags != 0 || s.Addr != 0 {
 					t.Errorf("%s: %+v", tt.what, s.SectionHeader)
@@ -209,7 +230,7 @@ func TestAttach(t *testing.T) {
 			for i := range uint32(len(linkedSections) + 1) {
 				a, b := was.Sections[i], is.Sections[i]
 				switch {
-				case i == tt.gone || i == linkedNames || slices.ContainsFunc(tt.sections, func(n objfile.Attachment) bool { return n.Name == a.Name }):
+				case i == tt.gone || i == linkedNames || slices.ContainsFunc(tt.sections, func(n addition) bool { return n.Name == a.Name }):
 				case a.Flags&objfile.SHF_ALLOC != 0 && a != b:
 					t.Errorf("%s: %+v becomes %+v", tt.what, a, b)
 				case tt.gone == linkedRoom && a.Offset < was.Sections[linkedRoom].Offset && a.Offset != b.Offset:
@@ -249,7 +270,10 @@ func TestAttachSharedName(t *testing.T) {
 	classes(t, func(t *testing.T, is64 bool) {
 		sections := slices.Clone(linkedSections)
 		sections[linkedInfo].name = "_room"
-		after := attached(t, linkFile(is64, sections, 0), linkedRoom, []objfile.Attachment{{Name: ".debug_x", Align: 1}})
+		after, err := attached(t, parse(t, "out", linkFile(is64, sections, 0)), linkedRoom, []addition{newAddition(".debug_x", 1, "")})
+		if err != nil {
+			t.Fatal(err)
+		}
 		is := parse(t, "after", after)
 		if got := []string{is.Sections[linkedRoom].Name, is.Sections[linkedInfo+1].Name}; !slices.Equal(got, []string{".debug_x", "_room"}) {
 			t.Errorf("names %q", got)
@@ -258,7 +282,7 @@ func TestAttachSharedName(t *testing.T) {
 }
 
 func TestAttachRefuses(t *testing.T) {
-	one := []objfile.Attachment{{Name: ".debug_line", Align: 1, Data: [][]byte{[]byte("x")}}}
+	one := []objfile.Attachment{{Name: ".debug_line", Align: 1, Size: 1}}
 	with := func(k int, s linkedSection) []linkedSection {
 		return slices.Insert(slices.Clone(linkedSections), k, s)
 	}
@@ -284,7 +308,7 @@ func TestAttachRefuses(t *testing.T) {
 		phdr := map[bool]string{false: "0x34", true: "0x40"}[is64]
 		for _, tt := range tests {
 			b := linkFile(is64, tt.linked, tt.loads)
-			_, _, err := parse(t, "out", b).Attach(tt.gone, tt.sections)
+			_, err := parse(t, "out", b).Attach(tt.gone, tt.sections)
 			if want := strings.ReplaceAll(tt.err, "{phdr}", phdr); err == nil || err.Error() != want {
 				t.Errorf("%s: %v, want %s", tt.what, err, want)
 			}
@@ -293,7 +317,7 @@ func TestAttachRefuses(t *testing.T) {
 		for k := range 0xff00 {
 			many = append(many, objfile.Attachment{Name: ".debug_" + string(rune('a'+k))})
 		}
-		if _, _, err := parse(t, "out", linkFile(is64, linkedSections, 0)).Attach(linkedRoom, many); err == nil || err.Error() != "out: offset 0x0: too many sections to add some" {
+		if _, err := parse(t, "out", linkFile(is64, linkedSections, 0)).Attach(linkedRoom, many); err == nil || err.Error() != "out: offset 0x0: too many sections to add some" {
 			t.Errorf("many: %v", err)
 		}
 	})
@@ -316,24 +340,16 @@ func FuzzAttach(f *testing.F) {
 		if err != nil {
 			return
 		}
-		sections := []objfile.Attachment{
-			{Name: name, Align: 4, Data: [][]byte{[]byte("one"), nil, []byte("more")}},
-			{Name: name + "x", Align: 1, Data: [][]byte{[]byte("another")}},
-		}
-		pieces, size, err := file.Attach(uint32(gone), sections)
+		sections := []addition{newAddition(name, 4, "onemore"), newAddition(name+"x", 1, "another")}
+		out, err := attached(t, file, uint32(gone), sections)
 		if err != nil {
 			if _, ok := err.(*objfile.FormatError); !ok {
 				t.Fatalf("%T: %v", err, err)
 			}
 			return
 		}
-		if size > uint64(len(b))+1<<20 {
-			return // an alignment
-		}
-		assemble(t, pieces, size)
-		out := append(slices.Clone(b), make([]byte, max(size, uint64(len(b)))-uint64(len(b)))...)[:size]
-		for _, p := range pieces {
-			copy(out[p.At:], p.Data)
+		if out == nil {
+			return
 		}
 		again, err := objfile.Parse("again", out)
 		if err != nil {
@@ -348,7 +364,7 @@ func FuzzAttach(f *testing.F) {
 		for _, a := range sections {
 			there := false
 			for i, s := range again.Sections {
-				there = there || s.Name == a.Name && s.Type == objfile.SHT_PROGBITS && bytes.Equal(again.Bytes(uint32(i)), bytes.Join(a.Data, nil))
+				there = there || s.Name == a.Name && s.Type == objfile.SHT_PROGBITS && string(again.Bytes(uint32(i))) == a.contents
 			}
 			if !there {
 				t.Fatalf("%s is none of %+v", a.Name, again.Sections)

@@ -3,6 +3,7 @@ package debuginfo
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,8 +40,7 @@ func assemble(t testing.TB, name, text string) *objfile.File {
 	return f
 }
 
-// begun is a join up to where only the addresses are missing; the error is of
-// whatever said that it cannot be.
+// begun is a join up to where only the addresses are missing.
 func begun(files ...*objfile.File) (*Join, error) {
 	r := NewReader()
 	for _, f := range files[:len(files)/2] { // the others are read when they are asked for
@@ -51,19 +51,39 @@ func begun(files ...*objfile.File) (*Join, error) {
 	if err != nil || j == nil {
 		return j, err
 	}
-	if err := j.Merge(); err != nil {
-		return nil, err
-	}
-	return j, j.Apply()
+	return j, j.Merge()
 }
 
-// contents are the joined sections by name.
-func (j *Join) contents() map[string]string {
-	all := map[string]string{}
-	for _, s := range j.sections {
-		all[s.name] = string(s.data)
+// memoryFile is a file in memory; it does not grow.
+type memoryFile []byte
+
+func (f memoryFile) WriteAt(b []byte, at int64) (int, error) {
+	if at < 0 || at > int64(len(f)) || len(b) > len(f)-int(at) {
+		return 0, io.ErrShortWrite
 	}
-	return all
+	return copy(f[at:], b), nil
+}
+
+// contents makes the joined sections: what they have by name, and the build ID.
+// Whatever none of them covers would be stale.
+func (j *Join) contents(zero bool, id []byte) (map[string]string, []byte, error) {
+	const apart = 3
+	size := uint64(0)
+	var places []uint64
+	for _, s := range j.sections {
+		places = append(places, size+apart)
+		size += apart + s.base + s.size
+	}
+	file := memoryFile(bytes.Repeat([]byte("?"), int(size)))
+	id, err := j.write(file, places, zero, id)
+	all := map[string]string{}
+	for k, s := range j.sections {
+		all[s.name] = string(file[places[k]:][s.base : s.base+s.size])
+		if got := string(file[places[k]-apart : places[k]+s.base]); got != strings.Repeat("?", int(apart+s.base)) {
+			return nil, nil, fmt.Errorf("%s is written to before it begins", s.name)
+		}
+	}
+	return all, id, err
 }
 
 func TestStrings(t *testing.T) {
@@ -300,21 +320,14 @@ func TestJoin(t *testing.T) {
 		{"nothing lies at 0", 1 << 63, 16 - bias, false, -1<<63 + 1, 0, -1 << 63, -1<<63 + 1},
 	}
 	for _, tt := range tests {
-		if err := j.Apply(); err != nil {
-			t.Fatal(err)
-		}
 		table := tableOf(t, j, files, map[string]uint64{".text.f": tt.f, "outside": tt.outside})
 		if err := j.read(table, false); err != nil {
 			t.Fatalf("%s: %v", tt.what, err)
 		}
-		for _, o := range j.objects {
-			for _, p := range o.parts {
-				if err := p.fix(tt.zero); err != nil {
-					t.Fatalf("%s: %v", tt.what, err)
-				}
-			}
+		got, _, err := j.contents(tt.zero, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.what, err)
 		}
-		got := j.contents()
 		info := func(abbrev, str1, str2, str3 int64) string {
 			return words(abbrev, abbrev+3, -1, abbrev+5, str1, str2, str3, -1, tt.f1, -1, tt.outside1, -1, 0)
 		}
@@ -333,6 +346,59 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestStretches: sections of several stretches come out as if they were one,
+// with zeros between the parts.
+func TestStretches(t *testing.T) {
+	var files []*objfile.File
+	var want strings.Builder
+	for k := range 40 {
+		size := 50_001 + 1000*k
+		files = append(files, assemble(t, fmt.Sprintf("%d.o", k), fmt.Sprintf("\t.section .debug_x, \"\", @progbits\n.balign 64\n.fill %d, 1, %d\n.long .debug_x\n"+
+			"\t.section .debug_empty, \"\", @progbits\n\t.section .debug_str, \"MS\", @progbits, 1\n.rept %d\n.ascii \"x\"\n.endr\n.string \"%d\"\n", size, 200+k, size, k)))
+		want.WriteString(strings.Repeat("\x00", -want.Len()&63))
+		at := want.Len()
+		want.WriteString(strings.Repeat(string([]byte{byte(200 + k)}), size) + words(int64(at)))
+	}
+	j, err := begun(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[int]uint64{}
+	for _, s := range j.stretches() {
+		if s.at != at[s.section] || s.end <= s.at {
+			t.Fatalf("a stretch of %s from %d to %d, the one before ends at %d", j.sections[s.section].name, s.at, s.end, at[s.section])
+		}
+		at[s.section] = s.end
+	}
+	for k, s := range j.sections {
+		if at[k] != s.size {
+			t.Errorf("the stretches of %s end at %d, not at %d", s.name, at[k], s.size)
+		}
+	}
+	if n := len(j.stretches()); n < 8 {
+		t.Errorf("%d stretches are too few for a test", n)
+	}
+	id := []byte("a build ID, 20 bytes")
+	got, one, err := j.contents(false, id)
+	if err != nil || got[".debug_x"] != want.String() {
+		t.Errorf("%v; .debug_x has %d bytes, want %d, or others", err, len(got[".debug_x"]), want.Len())
+	}
+	if n := strings.Count(got[".debug_str"], "\x00"); n != len(files) {
+		t.Errorf("%d strings, want %d", n, len(files))
+	}
+	// The build ID goes by all that is there.
+	_, again, _ := j.contents(false, id)
+	for k := range j.sections {
+		if j.sections[k].name == ".debug_x" {
+			j.sections[k].base = 64 // all offsets are others
+		}
+	}
+	_, other, _ := j.contents(false, id)
+	if len(one) != len(id) || bytes.Equal(one, id) || !bytes.Equal(one, again) || bytes.Equal(one, other) {
+		t.Errorf("build ID %q becomes %x, then %x, and of other contents %x", id, one, again, other)
+	}
+}
+
 // TestAddressZero: an address of 0 is one if something lies there, and is that of
 // what does not exist if not.
 func TestAddressZero(t *testing.T) {
@@ -345,11 +411,15 @@ func TestAddressZero(t *testing.T) {
 		{bias, true, ".debug_info", 3}, {bias, false, ".debug_info", 0}, {bias, false, ".debug_ranges", 1}, {bias, false, ".debug_loc", 1},
 		{0, true, ".debug_info", 0}, {0, true, ".debug_loc", 1}, {bias + 1, false, ".debug_info", 4}, {bias + 1, true, ".debug_ranges", 4},
 	} {
-		o := &object{file: joinedFiles(t)[0], words: []word{{value: tt.word}}}
-		to := &section{name: tt.section, data: []byte(words(-1, 3))}
-		p := &part{object: o, to: to, fixups: []fixup{newFixup(0, 0, 8)}}
-		if err := p.fix(tt.zero); err != nil || le.Uint64(to.data) != tt.want {
-			t.Errorf("%+v: %#x, %v", tt, to.data, err)
+		f := assemble(t, "one.o", "\t.section .text.f, \"ax\", @progbits\nf: ret\n\t.section "+tt.section+", \"\", @progbits\n.quad f + 3\n")
+		j, err := begun(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.objects[0].words[0].value = tt.word
+		got, _, err := j.contents(tt.zero, nil)
+		if want := words(-1, int64(tt.want)); err != nil || got[tt.section] != want {
+			t.Errorf("%+v: %q, %v", tt, got[tt.section], err)
 		}
 	}
 }
@@ -424,6 +494,9 @@ func TestRefused(t *testing.T) {
 			files, name = append(files, assemble(t, "two.o", tt.two)), "two.o: "
 		}
 		j, err := begun(files...)
+		if j != nil && err == nil {
+			_, _, err = j.contents(false, nil)
+		}
 		switch {
 		case tt.err == "" && (err != nil || j != nil):
 			t.Errorf("%s: %v, %v", tt.what, j, err)

@@ -11,10 +11,12 @@
 // So the new objects have none. Each has a table instead (see tableName) of the
 // few addresses that its debug information refers to, one for each section or
 // symbol, which the linker fills in like any other data that is not loaded.
-// Meanwhile, on a processor that the linker has no use for, the sections are
-// joined here: contributions in link order, equal strings once. When the output
-// is there its table is read, the addresses are put in, and the sections take
-// the table's place.
+// Meanwhile, on a processor that others have no use for, the sections are laid
+// out here: contributions in link order, equal strings once. When the output is
+// there its table is read, and the sections take the table's place: each is made
+// then, a stretch at a time, and written while it is still in the processor's
+// cache. To make them before, while the linker runs, takes as much from it as it
+// gains: what both need most is memory.
 //
 // What comes out is what the linker would have made, but for the order of the
 // strings: linked both ways, llvm-dwarfdump prints the same (linker/e2e). GNU ld
@@ -30,9 +32,6 @@ package debuginfo
 import (
 	"fmt"
 	"math"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 
 	"leanlink/objfile"
 )
@@ -59,13 +58,12 @@ type section struct {
 	// base is where that begins: behind what the linker has put there of files
 	// that nobody else sees.
 	base uint64
-	data []byte
 }
 
 // Join arranges the debug information of a link's objects, which are given in
 // link order; those that were not added are read now. The error says why the
 // linker should join it; the result is nil if there is none. letGo is told of
-// bytes of an object that will not be looked at again; it may do nothing.
+// strings of an object that will not be looked at again; it may do nothing.
 func (r *Reader) Join(files []*objfile.File, letGo func(b []byte)) (*Join, error) {
 	j := &Join{letGo: letGo, byFile: make([]*object, len(files))}
 	c := collector{named: map[string]*section{}, first: map[string][]*part{}}
@@ -161,30 +159,6 @@ func (p *part) stands(q *part) bool {
 	return a.Name == b.Name && a.Size == b.Size
 }
 
-// Apply makes the joined sections, but for the addresses.
-func (j *Join) Apply() error {
-	for _, s := range j.sections {
-		if s.strings != nil {
-			s.data = s.strings.data
-		} else if uint64(len(s.data)) != s.size {
-			var err error
-			if s.data, err = allocate(s.size); err != nil {
-				return err
-			}
-		}
-	}
-	return j.each(func(o *object) error {
-		for _, p := range o.parts {
-			if p.instead == nil && p.to.strings == nil {
-				if err := p.apply(j); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
 // lay says where each part comes to lie.
 func (j *Join) lay() error {
 	for _, s := range j.sections {
@@ -210,16 +184,6 @@ func (j *Join) lay() error {
 		}
 	}
 	return nil
-}
-
-// each calls f for all objects, several at once.
-func (j *Join) each(f func(*object) error) error {
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, o := range j.objects {
-		g.Go(func() error { return f(o) })
-	}
-	return g.Wait()
 }
 
 // tombstone stands for the address of what is not in the output.

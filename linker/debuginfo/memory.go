@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is joined lies in memory of its own, a few pieces of megabytes that are
+// Joined strings lie in memory of their own, a few pieces of megabytes that are
 // written from end to end and dropped together. The system is asked for large
 // pages: faults for small ones, and looking them up for one string after the
 // other, took a third of the time of joining. Where it has none they are small.

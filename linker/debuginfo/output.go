@@ -1,16 +1,12 @@
 package debuginfo
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
-	"sync/atomic"
 	"syscall"
-
-	"github.com/zeebo/xxh3"
-	"golang.org/x/sync/errgroup"
 
 	"leanlink/objfile"
 )
@@ -49,8 +45,10 @@ func (j *Join) Finish(path string, how Manner) error {
 	}
 	syscall.Munmap(image)
 	for _, s := range j.sections {
-		release(s.data)
-		s.data = nil
+		if s.strings != nil {
+			release(s.strings.data)
+			s.strings.data = nil
+		}
 	}
 	return nil
 }
@@ -61,25 +59,37 @@ func (j *Join) attach(path string, image []byte, out *os.File, how Manner) error
 	if err != nil {
 		return err
 	}
-	sections, gone, err := j.attachments(f, how.LeavesOut)
+	gone, zero, err := j.complete(f, how.LeavesOut)
 	if err != nil {
 		return err
 	}
-	var id *objfile.Piece
+	sections, foreign := j.attachments(f, gone)
+	room, err := f.Attach(gone, sections)
+	if err != nil {
+		return err
+	}
+	for _, p := range room.Pieces {
+		if _, err := out.WriteAt(p.Data, int64(p.At)); err != nil {
+			return err
+		}
+	}
+	for k, b := range foreign {
+		if _, err := out.WriteAt(b, int64(room.Places[k])); err != nil {
+			return err
+		}
+	}
+	id := objfile.Piece{}
 	if how.Rehash {
-		id = buildID(f, sections)
+		id = buildID(f)
 	}
-	pieces, size, err := f.Attach(gone, sections)
+	sum, err := j.write(out, room.Places, zero, id.Data)
 	if err != nil {
 		return err
 	}
-	if id != nil {
-		pieces = append(pieces, *id)
-	}
-	if err := writeAll(out, pieces); err != nil {
+	if _, err := out.WriteAt(sum, int64(id.At)); err != nil {
 		return err
 	}
-	return out.Truncate(int64(size))
+	return out.Truncate(int64(room.Size))
 }
 
 // Lacking reports whether a file is an output that is still to be finished.
@@ -96,92 +106,66 @@ func Lacking(path string) bool {
 	return err == nil && slices.ContainsFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName })
 }
 
-// attachments completes the joined sections with what the linker knows. gone is
-// the section of the tables, 0 if there are none.
-func (j *Join) attachments(f *objfile.File, leavesOut bool) (sections []objfile.Attachment, gone uint32, err error) {
+// complete reads what only the linker knows: gone is the section of the tables, 0
+// if there are none, and zero says whether something lies at the address 0.
+func (j *Join) complete(f *objfile.File, leavesOut bool) (gone uint32, zero bool, err error) {
 	var table []byte // none if all that there is debug information of is dead
 	if k := slices.IndexFunc(f.Sections, func(s objfile.Section) bool { return s.Name == tableName }); k >= 0 {
 		gone, table = uint32(k), f.Bytes(uint32(k))
 	}
 	if err := j.read(table, leavesOut); err != nil {
-		return nil, 0, f.ErrorAt(gone, 0, err.Error())
+		return 0, false, f.ErrorAt(gone, 0, err.Error())
 	}
-	zero, moved := false, false
-	align, foreign := map[string]uint64{}, map[string][]byte{} // what the linker has joined itself: files that it adds by itself
+	named := map[string]bool{}
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		zero = zero || s.Flags&(objfile.SHF_ALLOC|objfile.SHF_TLS) == objfile.SHF_ALLOC && s.Size > 0 && f.Address(uint32(i)) == 0
-		if s.IsDebug() && uint32(i) != gone {
-			if _, twice := foreign[s.Name]; twice {
-				return nil, 0, f.ErrorAt(uint32(i), 0, "the output has two sections of the name")
+		if s.IsDebug() {
+			if named[s.Name] {
+				return 0, false, f.ErrorAt(uint32(i), 0, "the output has two sections of the name")
 			}
-			foreign[s.Name] = slices.Clone(f.Bytes(uint32(i)))
-			align[s.Name] = s.Align
+			named[s.Name] = true
 		}
 	}
+	return gone, zero, nil
+}
+
+// attachments are the joined sections as the output is to have them. foreign is
+// what the linker has put into some of them itself, of files that it adds, with
+// zeros up to where the rest begins; indexed as the sections.
+func (j *Join) attachments(f *objfile.File, gone uint32) (sections []objfile.Attachment, foreign [][]byte) {
 	for _, s := range j.sections {
-		s.align = max(s.align, align[s.name])
-		s.base = (uint64(len(foreign[s.name])) + s.align - 1) &^ (s.align - 1)
-		moved = moved || s.base > 0
-	}
-	if moved {
-		if err := j.Apply(); err != nil { // all offsets are others
-			return nil, 0, err
+		s.base = 0
+		var theirs []byte
+		if k := slices.IndexFunc(f.Sections, func(h objfile.Section) bool { return h.Name == s.name }); k >= 0 && uint32(k) != gone {
+			h := &f.Sections[k]
+			s.align = max(s.align, h.Align)
+			s.base = (h.Size + s.align - 1) &^ (s.align - 1)
+			theirs = make([]byte, s.base)
+			copy(theirs, f.Bytes(uint32(k)))
 		}
+		foreign = append(foreign, theirs)
+		sections = append(sections, objfile.Attachment{Name: s.name, Flags: s.flags, Align: s.align, EntSize: s.entSize, Size: s.base + s.size})
 	}
-	if err := j.each(func(o *object) error {
-		for _, p := range o.parts {
-			if p.instead != nil {
-				continue
-			}
-			if err := p.fix(zero); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		return nil, 0, err
-	}
-	for _, s := range j.sections {
-		a := objfile.Attachment{Name: s.name, Flags: s.flags, Align: s.align, EntSize: s.entSize, Data: [][]byte{s.data}}
-		if b := foreign[s.name]; len(b) > 0 {
-			a.Data = [][]byte{b, make([]byte, s.base-uint64(len(b))), s.data}
-		}
-		sections = append(sections, a)
-	}
-	return sections, gone, nil
+	return sections, foreign
 }
 
 // buildIDType is NT_GNU_BUILD_ID.
 const buildIDType = 3
 
-// buildID makes another build ID of an output's and the sections that it did
-// not have when that was made: where the code of two programs is the same but
-// not their lines, debuggers must not take one for the other. nil if the output
-// has none.
-func buildID(f *objfile.File, sections []objfile.Attachment) *objfile.Piece {
+// buildID is an output's build ID and where it is; none is empty.
+func buildID(f *objfile.File) objfile.Piece {
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		if s.Type != objfile.SHT_NOTE {
 			continue
 		}
-		at, n := findBuildID(f.Bytes(uint32(i)))
-		if n == 0 || n > sha256.Size {
-			continue
+		b := f.Bytes(uint32(i))
+		if at, n := findBuildID(b); n > 0 && n <= sha256.Size {
+			return objfile.Piece{At: s.Offset + at, Data: bytes.Clone(b[at : at+n])}
 		}
-		h := sha256.New()
-		h.Write(f.Bytes(uint32(i))[at : at+n])
-		for k := range sections {
-			var sum xxh3.Hasher
-			for _, d := range sections[k].Data {
-				sum.Write(d)
-			}
-			v := sum.Sum128().Bytes()
-			h.Write(v[:])
-		}
-		return &objfile.Piece{At: s.Offset + at, Data: h.Sum(nil)[:n]}
 	}
-	return nil
+	return objfile.Piece{}
 }
 
 // findBuildID says where in a section of notes the build ID is, and how many
@@ -200,35 +184,4 @@ func findBuildID(b []byte) (at, n uint64) {
 		at = min(start+(size+3)&^3, uint64(len(b)))
 	}
 	return 0, 0
-}
-
-// writeRun is how many bytes are written with one call.
-const writeRun = 1 << 20
-
-// writeAll writes pieces, several at once.
-func writeAll(out *os.File, pieces []objfile.Piece) error {
-	var runs []objfile.Piece
-	for _, p := range pieces {
-		for len(p.Data) > 0 {
-			n := min(len(p.Data), writeRun)
-			runs = append(runs, objfile.Piece{At: p.At, Data: p.Data[:n]})
-			p.At, p.Data = p.At+uint64(n), p.Data[n:]
-		}
-	}
-	var g errgroup.Group
-	var next atomic.Int64
-	for range runtime.GOMAXPROCS(0) {
-		g.Go(func() error {
-			for {
-				k := int(next.Add(1)) - 1
-				if k >= len(runs) {
-					return nil
-				}
-				if _, err := out.WriteAt(runs[k].Data, int64(runs[k].At)); err != nil {
-					return err
-				}
-			}
-		})
-	}
-	return g.Wait()
 }

@@ -59,12 +59,10 @@ type group struct {
 
 // part is one object's contribution to a section.
 type part struct {
-	object *object
-	from   uint32 // the object's section
-	group  *group // that it is a member of, nil for none
-	// addresses is the number of relocations that need the linker.
-	addresses int
-	strings   *stringMap // of a section of strings
+	object  *object
+	from    uint32     // the object's section
+	group   *group     // that it is a member of, nil for none
+	strings *stringMap // of a section of strings
 
 	// What the other objects decide.
 	to *section
@@ -72,7 +70,6 @@ type part struct {
 	// instead is what is joined in the place of a member of a group: that of the
 	// first group of its signature; nil if it is joined itself.
 	instead *part
-	fixups  []fixup
 }
 
 // NewReader makes a Reader.

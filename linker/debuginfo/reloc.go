@@ -44,22 +44,6 @@ type exactly struct {
 	addend      int64
 }
 
-// fixup is a field of a joined section that an address is missing in: it has
-// the addend until then.
-type fixup struct {
-	at   uint32 // in the part
-	word uint32 // by its place in object.words; fourBytes is set in it if the field has four bytes and not eight
-}
-
-const fourBytes = 1 << 31
-
-func newFixup(at uint64, word uint32, size uint8) fixup {
-	if size == 4 {
-		word |= fourBytes
-	}
-	return fixup{uint32(at), word}
-}
-
 // bias is added to every address in a table, so that one which is 0 is not
 // taken for that of a section that the linker leaves out. It leaves the bit be
 // that marks Thumb code.
@@ -87,6 +71,9 @@ func kindOf(t objfile.RelocType) fieldKind {
 	return fieldKind{odd: true}
 }
 
+// atOnce is how many relocations are decoded at once.
+const atOnce = 64
+
 // scan finds what a part refers to. The error says why the linker should join it.
 func (p *part) scan() error {
 	o, f, m := p.object, p.object.file, p.object.machine
@@ -94,54 +81,60 @@ func (p *part) scan() error {
 		willRead(f.Bytes(at))
 	}
 	rs, contents := f.Relocs(p.from), f.Bytes(p.from)
-	for k := range rs.Len() {
-		r := rs.At(k)
-		field := fieldKind{odd: true}
-		if r.Type < maxType {
-			field = m.fields[r.Type]
-		}
-		switch size := uint64(field.size); {
-		case field.odd:
-			return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
-		case r.Sym >= f.NumSymbols:
-			return f.ErrorAt(p.from, r.Offset, "a relocation names a symbol that does not exist")
-		case uint64(len(contents)) < size || r.Offset > uint64(len(contents))-size:
-			return f.ErrorAt(p.from, r.Offset, "a relocation lies outside its section")
-		case size == 0:
-			continue
-		}
-		to := &o.targets[r.Sym]
-		if to.kind == toUnseen {
-			if err := o.find(to, p, r, field.other); err != nil {
-				return err
+	var buf [atOnce]objfile.Reloc
+	for k := 0; k < rs.Len(); k += len(buf) {
+		relocs := rs.Decode(k, buf[:])
+		for i := range relocs {
+			r := &relocs[i]
+			field := fieldKind{odd: true}
+			if r.Type < maxType {
+				field = m.fields[r.Type]
 			}
-		}
-		if field.other && to.kind != toExactly && to.kind != toWord {
-			return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
-		}
-		if to.kind == toWord || to.kind == toExactly {
-			p.addresses++
-		}
-		if field.other || to.kind == toExactly {
-			addend, ok := o.addend(rs, r, contents)
-			if !ok {
-				return f.ErrorAt(p.from, r.Offset, "a relocation has an addend in an unknown form")
+			switch size := uint64(field.size); {
+			case field.odd:
+				return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
+			case r.Sym >= f.NumSymbols:
+				return f.ErrorAt(p.from, r.Offset, "a relocation names a symbol that does not exist")
+			case uint64(len(contents)) < size || r.Offset > uint64(len(contents))-size:
+				return f.ErrorAt(p.from, r.Offset, "a relocation lies outside its section")
+			case size == 0:
+				continue
 			}
-			key := exactly{r.Type, r.Sym, addend}
-			if _, ok := o.exact[key]; !ok {
-				if o.exact == nil {
-					o.exact = map[exactly]uint32{}
+			to := &o.targets[r.Sym]
+			if to.kind == toUnseen {
+				if err := o.find(to, p, r, field.other); err != nil {
+					return err
 				}
-				o.exact[key] = uint32(len(o.words))
-				o.words = append(o.words, word{typ: r.Type, symbol: r.Sym, addend: addend, exact: true})
+			}
+			switch {
+			case field.other && to.kind != toExactly && to.kind != toWord:
+				return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
+			case field.other || to.kind == toExactly:
+				addend, ok := o.addend(rs, r, contents)
+				if !ok {
+					return f.ErrorAt(p.from, r.Offset, "a relocation has an addend in an unknown form")
+				}
+				o.want(exactly{r.Type, r.Sym, addend})
 			}
 		}
 	}
 	return nil
 }
 
+// want adds a word for one addend, unless there is one.
+func (o *object) want(x exactly) {
+	if _, ok := o.exact[x]; ok {
+		return
+	}
+	if o.exact == nil {
+		o.exact = map[exactly]uint32{}
+	}
+	o.exact[x] = uint32(len(o.words))
+	o.words = append(o.words, word{typ: x.typ, symbol: x.symbol, addend: x.addend, exact: true})
+}
+
 // find finds out what a symbol stands for that a relocation names.
-func (o *object) find(to *target, p *part, r objfile.Reloc, other bool) error {
+func (o *object) find(to *target, p *part, r *objfile.Reloc, other bool) error {
 	f := o.file
 	s := f.Symbol(r.Sym)
 	if r.Sym == 0 {
@@ -182,76 +175,11 @@ func (o *object) find(to *target, p *part, r objfile.Reloc, other bool) error {
 }
 
 // addend is a relocation's, wherever it is.
-func (o *object) addend(rs objfile.Relocs, r objfile.Reloc, contents []byte) (int64, bool) {
+func (o *object) addend(rs objfile.Relocs, r *objfile.Reloc, contents []byte) (int64, bool) {
 	if rs.Rela {
 		return r.Addend, true
 	}
 	return o.machine.arch.Addend(contents[r.Offset:], r.Type)
-}
-
-// apply copies a part and applies the relocations in it that name debug
-// information; of the others it keeps a list.
-func (p *part) apply(j *Join) error {
-	o, f := p.object, p.object.file
-	contents := f.Bytes(p.from)
-	willRead(contents)
-	data := p.to.data[p.at : p.at+uint64(len(contents))]
-	copy(data, contents)
-	defer j.letGo(contents)
-	p.fixups = make([]fixup, 0, p.addresses)
-	if at := f.Sections[p.from].Rel; at != 0 {
-		defer j.letGo(f.Bytes(at))
-	}
-	rs := f.Relocs(p.from)
-	var index stringIndex
-	var indexed *part
-	for k := range rs.Len() {
-		r := rs.At(k)
-		to := &o.targets[r.Sym]
-		field := o.machine.fields[r.Type] // scan has seen that it is one of these
-		size := field.size
-		if size == 0 {
-			continue
-		}
-		addend := r.Addend
-		if !rs.Rela {
-			addend, _ = o.addend(rs, r, contents) // scan has seen to exact ones, all others are words
-		}
-		value := to.value + uint64(addend)
-		switch kind := to.kind; {
-		case kind == toExactly || field.other:
-			p.fixups = append(p.fixups, newFixup(r.Offset, o.exact[exactly{r.Type, r.Sym, addend}], size))
-			continue
-		case kind == toWord:
-			// The field has the addend until the address is known.
-			p.fixups = append(p.fixups, newFixup(r.Offset, to.k, size))
-			if !put(data[r.Offset:], size, uint64(addend)) {
-				return f.ErrorAt(p.from, r.Offset, "an addend does not fit into its field")
-			}
-			continue
-		case kind == toPart:
-			q := o.parts[to.k]
-			value += q.at + q.to.base
-		default:
-			q := o.parts[to.k]
-			if q != indexed {
-				index, indexed = q.strings.index(index.first), q
-			}
-			at, rest := value, uint64(0)
-			if kind == toLabel {
-				at, rest = to.value, uint64(addend)
-			}
-			was, ok := index.find(at, f.Sections[q.from].Size)
-			if !ok {
-				return f.ErrorAt(p.from, r.Offset, "a relocation refers to a string outside "+q.to.name)
-			}
-			value = was + rest + q.to.base
-		}
-		if !put(data[r.Offset:], size, value) {
-			return f.ErrorAt(p.from, r.Offset, "an offset does not fit into its field")
-		}
-	}
-	return nil
 }
 
 // put writes a field. It is false if the value, signed or not, does not fit.
@@ -262,37 +190,4 @@ func put(field []byte, size uint8, v uint64) bool {
 	}
 	le.PutUint32(field, uint32(v))
 	return v <= math.MaxUint32 || int64(v) >= math.MinInt32 && int64(v) < 0
-}
-
-// fix puts the addresses into a part.
-func (p *part) fix(zero bool) error {
-	o := p.object
-	data := p.to.data[p.at:]
-	for _, x := range p.fixups {
-		w, at, size := &o.words[x.word&^fourBytes], data[x.at:], uint8(8)
-		if x.word&fourBytes != 0 {
-			size = 4
-		}
-		v := w.value
-		if !w.exact {
-			addend := uint64(0)
-			if size == 8 {
-				addend = le.Uint64(at)
-			} else {
-				addend = uint64(int64(int32(le.Uint32(at))))
-			}
-			if v == 0 || v == bias && !zero {
-				v = p.to.tombstone()
-			} else {
-				v += addend - bias
-			}
-		}
-		if o.file.WordSize() == 4 {
-			v = uint64(uint32(v)) // addresses wrap
-		}
-		if !put(at, size, v) {
-			return o.file.ErrorAt(p.from, uint64(x.at), "an address does not fit into its field")
-		}
-	}
-	return nil
 }
