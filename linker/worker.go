@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -218,7 +217,7 @@ func workerMain(env *Environment) int {
 	// nobody needs, before the supervisor or the user's own.
 	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 
-	deferCollection()
+	startHeap()
 	w := &work{dir: env.Get(markWorker), env: env, clock: newTimings("worker", env), profile: startProfile(env)}
 	steps := bufio.NewScanner(os.Stdin)
 	for steps.Scan() {
@@ -237,15 +236,6 @@ func workerMain(env *Environment) int {
 		}
 	}
 	return 0
-}
-
-// deferCollection has the first garbage collection wait until there are 64 MB,
-// which most links never have; from then on it is as usual. Little of what the
-// phases make is ever thrown away.
-func deferCollection() {
-	usual := debug.SetGCPercent(1600) // of the 4 MB with which Go begins
-	type first struct{ _ *byte }
-	runtime.SetFinalizer(&first{}, func(*first) { debug.SetGCPercent(usual) })
 }
 
 // faultOf is the status of a step that ended in an error, and what to say of it.
