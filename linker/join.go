@@ -155,15 +155,18 @@ func (d *joining) abandon() {
 	}
 }
 
+// edits reports whether an object has debug information that is taken out of it.
+func (d *joining) edits(k int) bool { return d != nil && d.join.Has(k) }
+
 // edit takes the debug information out of an object, if it has any. The edit is
 // that of a plan that is Bare, nil for none.
-func (d *joining) edit(plan *merge.Plan, k int, e *objfile.Edit) (*objfile.Edit, error) {
-	if d == nil || !d.join.Has(k) {
+func (d *joining) edit(plan *merge.Plan, k int, e *objfile.Edit, scratch *objfile.Scratch) (*objfile.Edit, error) {
+	if !d.edits(k) {
 		return e, nil
 	}
 	o := plan.Link.Objects[k]
 	if e == nil {
-		e = objfile.NewEdit(o.File)
+		e = scratch.NewEdit(o.File)
 	}
 	return e, d.join.Edit(k, e, func(symbol, section uint32) bool {
 		if plan.Fate[o.Base+merge.SecID(section)] == merge.FateThunk {

@@ -47,6 +47,7 @@ func (p *profile) stop() {
 	pprof.StopCPUProfile()
 	p.cpu.Close()
 	p.cpu = nil
+	runtime.GC() // the profile is of what the last collection saw
 	if f, err := os.Create(p.heap); err == nil {
 		pprof.Lookup("allocs").WriteTo(f, 0)
 		f.Close()

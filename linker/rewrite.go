@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -44,14 +44,10 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 	w := p.out
 	p.debug = p.debug.wait()
 	plan.Bare = p.debug != nil
-	edits, err := p.editAll(plan)
-	if err != nil {
+	if err := p.findRewritten(plan); err != nil {
 		return nil, err
 	}
-	p.clock.lap("edit")
-	for _, e := range edits {
-		p.rewritten = append(p.rewritten, e != nil || p.trims.cutFrom(len(p.rewritten)))
-	}
+	w.edit = func(k int, s *objfile.Scratch) (*objfile.Edit, error) { return p.edit(plan, k, s) }
 	aliases := plan.Aliases()
 	changed := map[*Input]bool{}
 	n := 0 // of the object in link order
@@ -73,8 +69,7 @@ func (p *preparation) rewrite(plan *merge.Plan, dir string) ([]string, error) {
 		var objects []newObject
 		for name, file := range f.objects() {
 			if changed[f.input] {
-				objects = append(objects, newObject{f.scriptFile(name), file, edits[n]})
-				edits[n] = nil // its own from here on
+				objects = append(objects, newObject{f.scriptFile(name), file, n, p.newSize(plan, n)})
 			}
 			n++
 		}
@@ -117,21 +112,67 @@ func (p *preparation) packs(a *objfile.Archive, objects []newObject) bool {
 // digits, and leaves room for what grows.
 const maxMember = 1e9
 
-// editAll makes the edits of all objects; indexed in link order, nil where
-// nothing changes.
-func (p *preparation) editAll(plan *merge.Plan) ([]*objfile.Edit, error) {
-	edits := make([]*objfile.Edit, len(plan.Link.Objects))
+// findRewritten finds out which objects change. Edits are made where they are
+// written: what is made of an object is in the processor's cache then, and its
+// memory is that of the next one. Where nothing less tells they are made here, too.
+func (p *preparation) findRewritten(plan *merge.Plan) error {
+	p.rewritten = make([]bool, len(plan.Link.Objects))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range edits {
-		g.Go(func() (err error) {
-			if edits[i], err = plan.Edit(i); err == nil {
-				edits[i], err = p.debug.edit(plan, i, edits[i])
-			}
+	for i := range p.rewritten {
+		if p.rewritten[i] = p.debug.edits(i) || p.trims.cutFrom(i) || plan.CertainlyEdits(i); p.rewritten[i] {
+			continue
+		}
+		g.Go(func() error {
+			e, err := p.edit(plan, i, new(objfile.Scratch))
+			p.rewritten[i] = e != nil
 			return err
 		})
 	}
-	return edits, g.Wait()
+	return g.Wait()
+}
+
+// edit makes the edit of an object; nil if nothing changes.
+func (p *preparation) edit(plan *merge.Plan, k int, scratch *objfile.Scratch) (*objfile.Edit, error) {
+	e, err := plan.Edit(k, scratch)
+	if err != nil {
+		return nil, err
+	}
+	return p.debug.edit(plan, k, e, scratch)
+}
+
+// newSize is about how many bytes of an object will be written: contents that are
+// left out are holes.
+func (p *preparation) newSize(plan *merge.Plan, k int) (size uint64) {
+	o := plan.Link.Objects[k]
+	if !p.rewritten[k] || o.Reason != "" {
+		return uint64(len(o.File.Data))
+	}
+	remains := func(i uint32) bool {
+		s := &o.File.Sections[i]
+		if s.Flags&objfile.SHF_ALLOC != 0 {
+			fate := plan.Fate[o.Base+merge.SecID(i)]
+			return fate == merge.FateKept || fate == merge.FateThunk
+		}
+		return s.Flags&objfile.SHF_EXCLUDE == 0 && !(s.IsDebug() && p.debug.edits(k))
+	}
+	for i := range o.File.Sections {
+		switch s := &o.File.Sections[i]; s.Type {
+		case objfile.SHT_NOBITS, objfile.SHT_NULL:
+		case objfile.SHT_REL, objfile.SHT_RELA:
+			if int(s.Info) < len(o.File.Sections) && remains(s.Info) {
+				size += s.Size
+			}
+		case objfile.SHT_SYMTAB:
+			size += s.Size + s.Size/4 // with those that are new
+		default:
+			if remains(uint32(i)) {
+				size += s.Size
+			}
+		}
+	}
+	const header = 64
+	return size + header*uint64(len(o.File.Sections))
 }
 
 // offers reports whether an archive has a member that the link does not
@@ -187,6 +228,9 @@ func (p *preparation) option(name string) string {
 // writer writes objects into a folder of the link's own.
 type writer struct {
 	dir string
+	// edit makes the edit of an object, by its number; nil if nothing changes.
+	edit    func(k int, scratch *objfile.Scratch) (*objfile.Edit, error)
+	scratch sync.Pool // of *objfile.Scratch
 	// byName: files keep their names and archives stay archives, for a
 	// linker script tells them apart.
 	byName bool
@@ -204,16 +248,14 @@ type newFile struct {
 	path    string
 	archive string      // of an archive, the path of the original
 	objects []newObject // one, or the members
-
-	pieces []objfile.Piece // what is written
-	size   uint64          // bytes
 }
 
 // newObject is an object as it is to be written.
 type newObject struct {
-	from scriptFile // the original
-	file *objfile.File
-	edit *objfile.Edit // nil: unchanged
+	from   scriptFile // the original
+	file   *objfile.File
+	number int    // in link order
+	size   uint64 // about what will be written, bytes
 }
 
 // add plans an object, or with the path of one an archive, and returns its
@@ -267,21 +309,14 @@ func (w *writer) keepNames(dir string) error {
 
 // write writes all of them.
 func (w *writer) write() error {
-	var total atomic.Uint64
-	err := w.each(func(n *newFile) error {
-		if err := n.layOut(); err != nil {
-			return err
+	size := uint64(0)
+	for i := range w.files {
+		for k := range w.files[i].objects {
+			size += w.files[i].objects[k].size
 		}
-		for _, p := range n.pieces {
-			total.Add(uint64(len(p.Data)))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if inMemory(w.dir, total.Load()) {
-		if err = w.each(w.put); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.ENOMEM) {
+	if inMemory(w.dir, size) {
+		if err := w.each(w.put); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.ENOMEM) {
 			return err
 		}
 		// Somebody else has taken the room.
@@ -307,7 +342,53 @@ func (w *writer) put(n *newFile) error {
 			return err
 		}
 	}
-	return n.write()
+	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	size, err := w.putObjects(f, n)
+	if err == nil {
+		err = f.Truncate(int64(size)) // it may end in a hole
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// putObjects writes what a file consists of, one object after the other. The
+// result is the file's size.
+func (w *writer) putObjects(f *os.File, n *newFile) (uint64, error) {
+	scratch, _ := w.scratch.Get().(*objfile.Scratch)
+	if scratch == nil {
+		scratch = &objfile.Scratch{}
+	}
+	defer w.scratch.Put(scratch)
+	if n.archive == "" {
+		pieces, size, err := w.pieces(&n.objects[0], scratch)
+		if err != nil {
+			return 0, err
+		}
+		return size, writePieces(f, pieces)
+	}
+	var archive objfile.NewArchive
+	names := make([]string, len(n.objects))
+	for i := range n.objects {
+		names[i] = n.objects[i].from.name
+	}
+	if err := writePieces(f, archive.Begin(names)); err != nil {
+		return 0, err
+	}
+	for i := range n.objects {
+		pieces, size, err := w.pieces(&n.objects[i], scratch)
+		if err != nil {
+			return 0, err
+		}
+		if err := writePieces(f, archive.Add(pieces, size)); err != nil {
+			return 0, err
+		}
+	}
+	return archive.Size(), nil
 }
 
 // each calls f for all files, several at once.
@@ -320,49 +401,18 @@ func (w *writer) each(f func(*newFile) error) error {
 	return g.Wait()
 }
 
-// pieces lays out an object.
-func (o *newObject) pieces() ([]objfile.Piece, uint64, error) {
-	if o.edit != nil {
-		return o.edit.Pieces()
+// pieces lays out an object. What no piece covers stays a hole. They are good until
+// scratch is used for another object.
+func (w *writer) pieces(o *newObject, scratch *objfile.Scratch) ([]objfile.Piece, uint64, error) {
+	scratch.Reset()
+	e, err := w.edit(o.number, scratch)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case e == nil:
+		return []objfile.Piece{{Data: o.file.Data}}, uint64(len(o.file.Data)), nil
 	}
-	return []objfile.Piece{{Data: o.file.Data}}, uint64(len(o.file.Data)), nil
-}
-
-// layOut lays out a file.
-func (n *newFile) layOut() (err error) {
-	if n.archive == "" {
-		n.pieces, n.size, err = n.objects[0].pieces()
-		n.objects[0].edit = nil // the pieces are all that is needed of it
-		return err
-	}
-	members := make([]objfile.NewMember, len(n.objects))
-	for i := range n.objects {
-		o := &n.objects[i]
-		pieces, size, err := o.pieces()
-		if err != nil {
-			return err
-		}
-		members[i] = objfile.NewMember{Name: o.from.name, Pieces: pieces, Size: size}
-	}
-	n.pieces, n.size = objfile.ArchivePieces(members)
-	return nil
-}
-
-func (n *newFile) write() (err error) {
-	f, err := os.OpenFile(n.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}()
-	// What no piece covers stays a hole.
-	if err := f.Truncate(int64(n.size)); err != nil {
-		return err
-	}
-	return writePieces(f, n.pieces)
+	return e.Pieces()
 }
 
 // maxVectors is Linux's limit for one call (IOV_MAX).

@@ -31,7 +31,7 @@ func TestPacks(t *testing.T) {
 		{"a thin archive", KindLLD, true, named("a.o", "b.o"), false},
 		{"a name that ends the table's line", KindLLD, false, named("a.o", "b\n.o"), false},
 		{"a name with a slash", KindLLD, false, named("a.o", "x/b.o"), false},
-		{"a size of too many digits", KindLLD, false, append(named("a.o"), newObject{scriptFile{name: "b.o"}, large, nil}), false},
+		{"a size of too many digits", KindLLD, false, append(named("a.o"), newObject{from: scriptFile{name: "b.o"}, file: large}), false},
 	}
 	for _, tt := range tests {
 		p := &preparation{kind: tt.kind}

@@ -82,7 +82,7 @@ func planFor(t *testing.T, target string, opt Options, sources ...string) *Plan 
 // edited carries a plan out for one object and reads the result.
 func edited(t *testing.T, p *Plan, object int) *objfile.File {
 	t.Helper()
-	e, err := p.Edit(object)
+	e, err := p.Edit(object, new(objfile.Scratch))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -516,7 +516,7 @@ func (l *Link) placeIn(o *Object, r objfile.Reloc) int64 {
 func TestPoisonOfAnotherMachine(t *testing.T) {
 	p := planFor(t, "thumbv7m-none-eabi", Options{Mode: ModeSafe, Poison: true}, thumb("main", "bl a\nbl b\nbx lr")+thumb("a", "adds r0, #3\nbx lr")+thumb("b", "adds r0, #3\nbx lr"))
 	const want = "a.o: poison: no byte is known that traps on this machine"
-	if _, err := p.Edit(0); err == nil || err.Error() != want {
+	if _, err := p.Edit(0, new(objfile.Scratch)); err == nil || err.Error() != want {
 		t.Errorf("Edit: %v, want %s", err, want)
 	}
 }

@@ -92,7 +92,7 @@ func BenchmarkPhases(b *testing.B) {
 		}
 		changed := 0
 		for i := range l.Objects {
-			e, err := p.Edit(i)
+			e, err := p.Edit(i, new(objfile.Scratch))
 			if err != nil {
 				b.Fatal(err)
 			}

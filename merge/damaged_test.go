@@ -116,7 +116,7 @@ func TestDamagedObject(t *testing.T) {
 					t.Errorf("%s: %s is %s", tt.name, name, got)
 				}
 			}
-			if e, err := p.Edit(1); e != nil || err != nil {
+			if e, err := p.Edit(1, new(objfile.Scratch)); e != nil || err != nil {
 				t.Errorf("%s: the object is edited: %v", tt.name, err)
 			}
 		}

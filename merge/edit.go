@@ -24,7 +24,9 @@ import (
 // Nothing refers to a folded section then, and --gc-sections drops it with
 // its frame entry, and treats debug information of it as that of any dead
 // function.
-func (p *Plan) Edit(object int) (*objfile.Edit, error) {
+//
+// The edit's memory is scratch.
+func (p *Plan) Edit(object int, scratch *objfile.Scratch) (*objfile.Edit, error) {
 	l := p.Link
 	o := l.Objects[object]
 	if o.Reason != "" {
@@ -32,7 +34,7 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 	}
 	names := p.borrowNames(o)
 	defer p.returnNames(names)
-	e := &editor{p: p, l: l, o: o, edit: objfile.NewEdit(o.File), names: names}
+	e := &editor{p: p, l: l, o: o, edit: scratch.NewEdit(o.File), names: names}
 	for _, step := range [...]func() error{e.leaders, e.disown, e.references, e.frames, e.exclusions, e.poison, e.thunks, e.strings} {
 		if err := step(); err != nil {
 			return nil, err
@@ -43,6 +45,21 @@ func (p *Plan) Edit(object int) (*objfile.Edit, error) {
 	}
 	e.unread()
 	return e.edit, nil
+}
+
+// CertainlyEdits reports whether there certainly are changes to make to an object:
+// whether it has something that is left out. It takes less than to make them.
+func (p *Plan) CertainlyEdits(object int) bool {
+	o := p.Link.Objects[object]
+	if o.Reason != "" {
+		return false
+	}
+	for i := range o.File.Sections {
+		if p.excludes(o, uint32(i)) {
+			return true
+		}
+	}
+	return false
 }
 
 type editor struct {
@@ -293,20 +310,7 @@ func (e *editor) exclusions() error {
 	f := e.o.File
 	excluded := make([]bool, len(f.Sections))
 	for i := range f.Sections {
-		if _, grouped := e.o.groups[uint32(i)]; grouped || isEhFrame(&f.Sections[i]) {
-			continue
-		}
-		fate := e.p.Fate[e.o.Base+SecID(i)]
-		if fate != FateFolded && fate != FateDropped || fate == FateFolded && e.l.opt.Poison {
-			continue
-		}
-		if fate == FateDropped && e.definesGlobal(uint32(i)) {
-			continue // GNU ld would take debug information's use of the name for an undefined reference
-		}
-		if e.l.noted[e.o.Base+SecID(i)] {
-			continue // GNU ld takes no relocation of a note against what is excluded
-		}
-		if e.l.opt.Exclude == ExcludeTables && !strings.HasPrefix(f.Sections[i].Name, ".gcc_except_table") {
+		if !e.p.excludes(e.o, uint32(i)) {
 			continue
 		}
 		e.edit.Exclude(uint32(i))
@@ -319,11 +323,32 @@ func (e *editor) exclusions() error {
 	// would miss the section.
 	for i := range f.Sections {
 		s := &f.Sections[i]
-		if _, grouped := e.o.groups[uint32(i)]; !grouped && s.Flags&(objfile.SHF_LINK_ORDER|objfile.SHF_ALLOC) == objfile.SHF_LINK_ORDER && excluded[s.Link] {
+		if _, grouped := e.o.groups[uint32(i)]; !grouped && s.Flags&(objfile.SHF_LINK_ORDER|objfile.SHF_ALLOC) == objfile.SHF_LINK_ORDER && int(s.Link) < len(excluded) && excluded[s.Link] {
 			e.edit.Exclude(uint32(i))
 		}
 	}
 	return nil
+}
+
+// excludes reports whether a section is left out by the edit, and not by the linker
+// alone.
+func (p *Plan) excludes(o *Object, section uint32) bool {
+	l, id := p.Link, o.Base+SecID(section)
+	fate := p.Fate[id]
+	if fate != FateFolded && fate != FateDropped || fate == FateFolded && l.opt.Poison {
+		return false
+	}
+	s := &o.File.Sections[section]
+	if _, grouped := o.groups[section]; grouped || isEhFrame(s) {
+		return false
+	}
+	if fate == FateDropped && o.definesGlobal(section) {
+		return false // GNU ld would take debug information's use of the name for an undefined reference
+	}
+	if l.noted[id] {
+		return false // GNU ld takes no relocation of a note against what is excluded
+	}
+	return l.opt.Exclude != ExcludeTables || strings.HasPrefix(s.Name, ".gcc_except_table")
 }
 
 // unread leaves out what the linker does not read: debug information where it
@@ -345,9 +370,9 @@ func (e *editor) unread() {
 
 // definesGlobal reports whether a section defines a name that other objects
 // can see.
-func (e *editor) definesGlobal(section uint32) bool {
-	for _, k := range e.o.Symbols(section) {
-		if k >= e.o.File.FirstGlobal {
+func (o *Object) definesGlobal(section uint32) bool {
+	for _, k := range o.Symbols(section) {
+		if k >= o.File.FirstGlobal {
 			return true
 		}
 	}

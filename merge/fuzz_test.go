@@ -184,12 +184,15 @@ func mustBeFormatError(t *testing.T, err error) {
 // checkEdit writes one object of a plan and reads the result.
 func checkEdit(t *testing.T, p *Plan, object int) {
 	o := p.Link.Objects[object]
-	e, err := p.Edit(object)
+	e, err := p.Edit(object, new(objfile.Scratch))
 	if err != nil {
 		mustBeFormatError(t, err)
 		return
 	}
 	if e == nil {
+		if p.CertainlyEdits(object) {
+			t.Error("an edit that was certain is none")
+		}
 		return
 	}
 	var b bytes.Buffer

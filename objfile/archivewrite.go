@@ -5,48 +5,58 @@ import (
 	"strings"
 )
 
-// NewMember is a file of an archive to be written.
-type NewMember struct {
-	Name   string
-	Pieces []Piece // as Edit.Pieces lays it out
-	Size   uint64
+// NewArchive lays out a GNU archive, one member after the other. It has no index:
+// whoever links it takes all of it (--whole-archive), for an index would let the
+// linker choose again.
+type NewArchive struct {
+	names []string // as the headers of the members that are still to come have them
+	size  uint64   // of what is laid out, bytes
 }
 
-// ArchivePieces lays out a GNU archive of the members, in the form of
-// Edit.Pieces. It has no index: whoever links it takes all of it
-// (--whole-archive), for an index would let the linker choose again.
-func ArchivePieces(members []NewMember) (pieces []Piece, size uint64) {
+// Begin lays out the beginning of an archive that will have members of some names,
+// as Edit.Pieces does an object.
+func (a *NewArchive) Begin(names []string) (pieces []Piece) {
 	var long []byte
-	names := make([]string, len(members))
-	for i, m := range members {
-		names[i] = m.Name + "/"
-		if len(names[i]) > 16 || strings.Contains(m.Name, "/") {
-			names[i] = fmt.Sprintf("/%d", len(long))
-			long = append(append(long, m.Name...), "/\n"...)
+	a.names = make([]string, len(names))
+	for i, name := range names {
+		a.names[i] = name + "/"
+		if len(a.names[i]) > 16 || strings.Contains(name, "/") {
+			a.names[i] = fmt.Sprintf("/%d", len(long))
+			long = append(append(long, name...), "/\n"...)
 		}
 	}
-	put := func(b []byte) {
-		pieces = append(pieces, Piece{At: size, Data: b})
-		size += uint64(len(b))
-	}
-	pad := func() {
-		if size&1 == 1 { // members begin at even offsets
-			put([]byte("\n"))
-		}
-	}
-	put([]byte(arMagic))
+	pieces = a.put(pieces, []byte(arMagic))
 	if len(long) > 0 {
-		put(fmt.Appendf(nil, "%-48s%-10d`\n", "//", len(long)))
-		put(long)
-		pad()
+		pieces = a.put(pieces, fmt.Appendf(nil, "%-48s%-10d`\n", "//", len(long)))
+		pieces = a.pad(a.put(pieces, long))
 	}
-	for i, m := range members {
-		put(fmt.Appendf(nil, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", names[i], 0, 0, 0, 0o644, m.Size))
-		for _, p := range m.Pieces {
-			pieces = append(pieces, Piece{At: size + p.At, Data: p.Data})
-		}
-		size += m.Size
-		pad()
+	return pieces
+}
+
+// Add lays out the next member, of which contents are what Edit.Pieces has
+// made: they move to their places in the archive.
+func (a *NewArchive) Add(contents []Piece, size uint64) (pieces []Piece) {
+	pieces = a.put(make([]Piece, 0, len(contents)+2), fmt.Appendf(nil, "%-16s%-12d%-6d%-6d%-8o%-10d`\n", a.names[0], 0, 0, 0, 0o644, size))
+	a.names = a.names[1:]
+	for _, p := range contents {
+		pieces = append(pieces, Piece{At: a.size + p.At, Data: p.Data})
 	}
-	return pieces, size
+	a.size += size
+	return a.pad(pieces)
+}
+
+// Size is the size of what is laid out, bytes.
+func (a *NewArchive) Size() uint64 { return a.size }
+
+func (a *NewArchive) put(pieces []Piece, b []byte) []Piece {
+	pieces = append(pieces, Piece{At: a.size, Data: b})
+	a.size += uint64(len(b))
+	return pieces
+}
+
+func (a *NewArchive) pad(pieces []Piece) []Piece {
+	if a.size&1 == 1 { // members begin at even offsets
+		pieces = a.put(pieces, []byte("\n"))
+	}
+	return pieces
 }

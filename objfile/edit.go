@@ -22,9 +22,11 @@ import (
 // asked for it returns no error itself.
 type Edit struct {
 	f       *File
+	scratch *Scratch
 	headers []byte // the table of section headers, nil if none changes
 	// Indexed by section; nil as long as no section has such a change.
 	places   []overlay // contents changed in place (same size)
+	runs     int       // of all places
 	excluded []bool    // their contents need not be written
 
 	moved   map[uint32][]byte // contents replaced, written behind the original
@@ -35,13 +37,11 @@ type Edit struct {
 }
 
 // NewEdit begins an edit of f.
-func NewEdit(f *File) *Edit {
-	return &Edit{f: f, moved: map[uint32][]byte{}}
-}
+func NewEdit(f *File) *Edit { return new(Scratch).NewEdit(f) }
 
-// Changed reports whether anything was edited.
+// Changed reports whether anything was edited, or was to be and could not.
 func (e *Edit) Changed() bool {
-	return e.headers != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil || len(e.strings) > 0
+	return e.err != nil || e.headers != nil || e.places != nil || len(e.moved) > 0 || e.symbols != nil || len(e.strings) > 0
 }
 
 // refuse keeps the first error for Write.
@@ -53,8 +53,8 @@ func (e *Edit) refuse(section uint32, off uint64, what string) {
 
 func (e *Edit) ownSymbols() {
 	if e.symbols == nil {
-		// What is left of the room costs nothing, growing is a copy of all.
-		e.symbols = append(make([]byte, 0, len(e.f.syms)+len(e.f.syms)/4+1024), e.f.syms...)
+		// What is left of the room costs little, growing is a copy of all.
+		e.symbols = append(e.scratch.bytes.take(len(e.f.syms) + len(e.f.syms)/4 + 1024)[:0], e.f.syms...)
 		if len(e.f.strs) == 0 {
 			e.strings = []byte{0} // offset 0 means no name
 		}
@@ -90,13 +90,20 @@ func (e *Edit) AddSymbol(name string, s Symbol) (uint32, error) {
 		return 0, err
 	}
 	s.nameOff = uint32(nameOff)
-	e.strings = append(append(e.strings, name...), 0)
-	e.symbols = append(e.symbols, make([]byte, size)...)
+	e.addString(name)
+	var record [24]byte
+	e.symbols = append(e.scratch.room(e.symbols, size), record[:size]...)
 	if e.xindex != nil {
 		e.xindex = append(e.xindex, 0, 0, 0, 0)
 	}
 	e.putSymbol(index, &s)
 	return index, nil
+}
+
+// addString adds a name to the symbols' names.
+func (e *Edit) addString(name string) {
+	e.strings = append(e.scratch.room(e.strings, len(name)+1), name...)
+	e.strings = append(e.strings, 0)
 }
 
 // SetSymbol replaces a symbol, whose name stays. It must stay local or stay
@@ -160,17 +167,18 @@ func (e *Edit) overwrite(section uint32, off uint64, b []byte) {
 		return
 	}
 	if e.places == nil {
-		e.places = make([]overlay, len(e.f.Sections))
+		e.places = e.scratch.overlays.cleared(len(e.f.Sections))
 	}
 	was := e.f.Bytes(section)
 	if e.places[section] == nil {
-		e.places[section] = make(overlay, (len(was)+overlayRun-1)/overlayRun)
+		e.places[section] = e.scratch.runs.cleared((len(was) + overlayRun - 1) / overlayRun)
 	}
 	for len(b) > 0 {
 		run := &e.places[section][off/overlayRun]
 		if *run == nil {
 			from := off / overlayRun * overlayRun
-			*run = append([]byte{}, was[from:min(from+overlayRun, uint64(len(was)))]...)
+			*run = e.scratch.clone(was[from:min(from+overlayRun, uint64(len(was)))])
+			e.runs++
 		}
 		n := copy((*run)[off%overlayRun:], b)
 		off, b = off+uint64(n), b[n:]
@@ -234,7 +242,7 @@ func (e *Edit) header(section uint32) []byte {
 	size := e.f.class.sectionSize()
 	if e.headers == nil {
 		at := e.f.head.shoff
-		e.headers = append([]byte(nil), e.f.Data[at:at+size*uint64(len(e.f.Sections))]...)
+		e.headers = e.scratch.clone(e.f.Data[at : at+size*uint64(len(e.f.Sections))])
 	}
 	return e.headers[uint64(section)*size:]
 }
@@ -263,7 +271,7 @@ func (e *Edit) Exclude(section uint32) {
 	h := e.header(section)
 	e.f.class.putFlags(h, e.f.class.flags(h)&^SHF_ALLOC|SHF_EXCLUDE)
 	if e.excluded == nil {
-		e.excluded = make([]bool, len(e.f.Sections))
+		e.excluded = e.scratch.flags.cleared(len(e.f.Sections))
 	}
 	e.excluded[section] = true
 }
@@ -300,11 +308,11 @@ func (e *Edit) SetContents(section uint32, b []byte, relocs []Reloc) {
 		e.refuse(section, 0, "the section has several relocation sections")
 		return
 	}
-	e.move(section, append([]byte(nil), b...))
+	e.move(section, e.scratch.clone(b))
 	if at := s.Rel; at != 0 {
 		rela := e.f.Sections[at].Type == SHT_RELA
 		size := int(e.f.class.relocSize(rela))
-		out := make([]byte, len(relocs)*size)
+		out := e.scratch.bytes.cleared(len(relocs) * size)
 		for i, r := range relocs {
 			if e.fits(section, r) {
 				e.f.class.putReloc(out[i*size:], rela, r)
@@ -364,7 +372,7 @@ func (e *Edit) addSectionName(name string) (uint32, error) {
 		return 0, f.fail(f.names, size, "the string table is full")
 	}
 	if shared {
-		e.strings = append(append(e.strings, name...), 0)
+		e.addString(name)
 		return uint32(size), nil
 	}
 	was := f.Bytes(f.names)
@@ -386,29 +394,30 @@ func (e *Edit) move(section uint32, b []byte) {
 // the table of headers among them. It checks that no byte of the file belongs
 // to two things: the ELF header, the section headers, the contents of each
 // section.
-func (f *File) byOffset() ([]uint32, error) {
-	type extent struct {
-		at, end uint64
-		section uint32 // 0 for the headers
+func (e *Edit) byOffset() ([]uint32, error) {
+	f := e.f
+	n := len(f.Sections) + 1
+	// The table of sections has a section's relocations behind it, but in the file
+	// all relocations lie behind all contents.
+	contents, relocs := e.scratch.extents.take(n)[:0], e.scratch.extents.take(n)[:0]
+	for i := range f.Sections {
+		s := &f.Sections[i]
+		n := uint64(len(f.Bytes(uint32(i))))
+		if n == 0 {
+			continue
+		}
+		to := &contents
+		if s.Type == SHT_RELA || s.Type == SHT_REL {
+			to = &relocs
+		}
+		*to = append(*to, extent{s.Offset, s.Offset + n, uint32(i)})
 	}
 	size := f.class.sectionSize() * uint64(len(f.Sections))
-	all := make([]extent, 0, len(f.Sections)+1)
-	for i := range f.Sections {
-		if n := uint64(len(f.Bytes(uint32(i)))); n > 0 {
-			all = append(all, extent{f.Sections[i].Offset, f.Sections[i].Offset + n, uint32(i)})
-		}
-	}
-	all = append(all, extent{f.head.shoff, f.head.shoff + size, 0}) // most files are in order like this
-	slices.SortFunc(all, func(a, b extent) int {
-		switch {
-		case a.at < b.at:
-			return -1
-		case a.at > b.at:
-			return 1
-		}
-		return cmp.Compare(a.section, b.section)
-	})
-	order := make([]uint32, len(all))
+	contents = append(contents, extent{f.head.shoff, f.head.shoff + size, 0})
+	slices.SortFunc(contents, extent.compare)
+	slices.SortFunc(relocs, extent.compare)
+	all := merged(contents, relocs, e.scratch.extents.take(n)[:0])
+	order := e.scratch.numbers.take(len(all))
 	for i, b := range all {
 		order[i] = b.section
 		if i == 0 {
@@ -433,6 +442,33 @@ func (f *File) byOffset() ([]uint32, error) {
 	return order, nil
 }
 
+// extent is what of a file a section has.
+type extent struct {
+	at, end uint64
+	section uint32 // 0 for the headers
+}
+
+func (x extent) compare(y extent) int {
+	switch {
+	case x.at < y.at:
+		return -1
+	case x.at > y.at:
+		return 1
+	}
+	return cmp.Compare(x.section, y.section)
+}
+
+// merged appends two sorted lists to to, in order.
+func merged(a, b, to []extent) []extent {
+	for len(a) > 0 && len(b) > 0 {
+		if b[0].compare(a[0]) < 0 {
+			a, b = b, a
+		}
+		to, a = append(to, a[0]), a[1:]
+	}
+	return append(append(to, a...), b...)
+}
+
 // Piece is a run of bytes of an edited object.
 type Piece struct {
 	At   uint64 // offset in the file
@@ -449,11 +485,11 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if e.err != nil {
 		return nil, 0, e.err
 	}
-	order, err := f.byOffset()
+	order, err := e.byOffset()
 	if err != nil {
 		return nil, 0, err
 	}
-	isHole := make([]bool, len(f.Sections))
+	isHole := e.scratch.flags.cleared(len(f.Sections))
 	for i := range f.Sections {
 		s := &f.Sections[i]
 		if e.excluded == nil || !e.excluded[i] {
@@ -506,7 +542,7 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 	if f.class == class32 && end > math.MaxUint32 {
 		return nil, 0, &FormatError{File: f.Name, Offset: uint64(len(f.Data)), What: "the file becomes too large for its ELF class"}
 	}
-	changes := make([]change, 0, len(order))
+	changes := e.scratch.changes.take(len(order) + e.runs)[:0]
 	for _, i := range order {
 		at, n := f.Sections[i].Offset, uint64(len(f.Bytes(i)))
 		switch {
@@ -523,7 +559,7 @@ func (e *Edit) Pieces() ([]Piece, uint64, error) {
 			}
 		}
 	}
-	pieces := make([]Piece, 0, len(changes)+len(tail)+1)
+	pieces := e.scratch.pieces.take(2*len(changes) + len(tail) + 1)[:0]
 	// keep takes over the original's bytes up to an offset.
 	var at uint64
 	keep := func(to uint64) {

@@ -182,12 +182,26 @@ func TestEditEach(t *testing.T) {
 		}},
 	}
 	classes(t, func(t *testing.T, is64 bool) {
+		var scratch objfile.Scratch // of all of them
 		for _, c := range changes {
 			t.Run(c.name, func(t *testing.T) {
 				im := newImage(is64)
 				before := bytes.Clone(im.b)
 				f := parse(t, "x.o", im.b)
-				e := objfile.NewEdit(f)
+				var e *objfile.Edit
+				for range 3 { // what memory was used for before must not show
+					scratch.Reset()
+					e = scratch.NewEdit(f)
+					c.edit(t, e)
+					written(t, e)
+				}
+				fresh := objfile.NewEdit(f)
+				c.edit(t, fresh)
+				if !bytes.Equal(written(t, e), written(t, fresh)) {
+					t.Error("with memory that was used before the result is another")
+				}
+				scratch.Reset()
+				e = scratch.NewEdit(f)
 				c.edit(t, e)
 				if !e.Changed() {
 					t.Error("the edit says that it changed nothing")

@@ -46,7 +46,7 @@ func (t *stringTable) done() {
 }
 
 // meanString is about how many bytes a string has.
-const meanString = 32
+const meanString = 64
 
 var errTooLong = errors.New("the strings become too many for their offsets")
 
