@@ -345,7 +345,8 @@ func isMemory(dir string) bool {
 
 // dropObjects begins to remove the new objects, which nobody reads any more;
 // remove waits for its end. Several are removed at once: the system takes their
-// memory back a page at a time.
+// memory back a page at a time. So it is begun when there is nothing else to do
+// but to wait.
 func (w *workFolder) dropObjects() {
 	w.dropped = make(chan struct{})
 	go func() {

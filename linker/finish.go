@@ -93,6 +93,7 @@ func (f *Finish) finish(dir string) error {
 	}
 	if f.inputs != nil {
 		f.inputs.keepBelow(0) // nothing goes through them any more
+		go f.inputs.letGo()   // or the end of this process, which somebody waits for, takes longer
 	}
 	if err := f.begun.Finish(output); err != nil {
 		return err

@@ -113,9 +113,6 @@ func Link(args []string, env *Environment) Exit {
 	exit, output, err := runCaptured(run, cl, real, newArgs, work, env)
 	clock.lap("link")
 	defer output.close()
-	if err == nil && exit.ok() {
-		work.dropObjects()
-	}
 	if joins && err == nil && exit.ok() {
 		// The output lacks its debug information.
 		joined := worker.do(stepJoin)
@@ -316,6 +313,7 @@ func finishLink(worker *worker, what int, cl *CommandLine, cfg *Config, work *wo
 	}
 	finished := worker.do(stepFinish)
 	worker.dismiss()
+	work.dropObjects() // while the system takes the worker's memory back
 	if sig := worker.run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
 	}
