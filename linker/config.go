@@ -133,7 +133,7 @@ var Keys = []Key{
 	{Name: "thunks", kind: kindBool, Default: "`true`", field: func(c *Config) any { return &c.Thunks },
 		Doc: "A function whose address is taken may become a jump to its twin where that is smaller; its address stays its own."},
 	{Name: "debug-info", kind: kindChoice, choices: []string{"join", "link"}, Default: "`join`", field: func(c *Config) any { return &c.DebugInfo },
-		Doc: "Join debug information in the linker's place, beside it, or leave that to the linker, which takes longer."},
+		Doc: "Join debug information in the linker's place, or leave that to the linker, which takes longer."},
 	{Name: "trim.panic", kind: kindChoice, choices: []string{"keep", "location", "message", "trap"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimPanic },
 		Doc: "How much of a panic to leave out: where it was, what it says, or everything but a trap, which needs `panic = \"abort\"`."},
 	{Name: "trim.backtrace", kind: kindChoice, choices: []string{"keep", "addresses"}, Default: "`keep`", field: func(c *Config) any { return &c.TrimBacktrace },
