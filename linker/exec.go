@@ -108,10 +108,11 @@ type child struct {
 	err     error
 }
 
-// start starts a program. death is the signal that it gets if this process is
-// killed. The error says that it could not be started.
-func (r *runner) start(path string, argv, vars []string, files [3]*os.File, death syscall.Signal) (*child, error) {
-	attr := &os.ProcAttr{Env: vars, Files: files[:], Sys: &syscall.SysProcAttr{Pdeathsig: death}}
+// start starts a program, with files from descriptor 0 on. death is the signal
+// that it gets if this process is killed. The error says that it could not be
+// started.
+func (r *runner) start(path string, argv, vars []string, files []*os.File, death syscall.Signal) (*child, error) {
+	attr := &os.ProcAttr{Env: vars, Files: files, Sys: &syscall.SysProcAttr{Pdeathsig: death}}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.caught != 0 {
@@ -162,9 +163,16 @@ func (c *child) wait() (Exit, error) {
 	return c.exit, c.err
 }
 
+// kill ends the child, without waiting for it.
+func (c *child) kill() {
+	if c.process != nil {
+		c.process.Kill()
+	}
+}
+
 // run runs a program to its end.
 func (r *runner) run(path string, argv, vars []string, files [3]*os.File, death syscall.Signal) (Exit, error) {
-	c, err := r.start(path, argv, vars, files, death)
+	c, err := r.start(path, argv, vars, files[:], death)
 	if err != nil {
 		return Exit{}, err
 	}

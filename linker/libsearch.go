@@ -1,11 +1,14 @@
 package linker
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -67,17 +70,25 @@ func (cl *CommandLine) findLibrary(in *Input, dirs []string) string {
 // time to answer.
 func (l *Linker) defaultDirs(cl *CommandLine) func() []string {
 	dirs := sync.OnceValue(func() []string { return l.searchDirs(cl) })
-	if l.Takes == TakesDriver && cl.Style == StyleCC {
+	if l.asksDriver(cl) {
 		go dirs()
 	}
 	return dirs
+}
+
+// asksDriver reports whether it is a driver that knows where libraries are.
+func (l *Linker) asksDriver(cl *CommandLine) bool {
+	return l.Takes == TakesDriver && cl.Style == StyleCC
 }
 
 // searchDirs is where the real linker looks for libraries after the folders
 // of -L: where the driver says, and where the GNU linkers look by themselves.
 func (l *Linker) searchDirs(cl *CommandLine) []string {
 	var dirs []string
-	if l.Takes == TakesDriver {
+	switch {
+	case l.answer != nil:
+		dirs = readSearchDirs(l.answer)
+	case l.Takes == TakesDriver:
 		dirs = driverDirs(l.Path, cl)
 	}
 	if kind := cl.LinkerKind(l.Path); kind == KindLLD || kind == KindMold || kind == KindWild {
@@ -91,9 +102,25 @@ func (l *Linker) searchDirs(cl *CommandLine) []string {
 	return dirs
 }
 
-// driverDirs asks a driver for its library folders, with the options that
-// choose among them (the machine, the ABI, the sysroot).
+// driverDirs asks a driver for its library folders.
 func driverDirs(driver string, cl *CommandLine) []string {
+	ctx, cancel := context.WithTimeout(context.Background(), driverTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, driver, searchDirsArgs(cl)...)
+	cmd.Dir = cl.Dir
+	out, err := cmd.Output()
+	if err != nil {
+		return nil
+	}
+	return readSearchDirs(bytes.NewReader(out))
+}
+
+// driverTime is how long a driver may take to answer.
+const driverTime = 10 * time.Second
+
+// searchDirsArgs are the arguments that ask a driver for its library folders,
+// with the options that choose among them (the machine, the ABI, the sysroot).
+func searchDirsArgs(cl *CommandLine) []string {
 	args := []string{"-print-search-dirs"}
 	for i := 0; i < len(cl.Args) && cl.Style == StyleCC; i++ {
 		arg := cl.Args[i]
@@ -108,18 +135,84 @@ func driverDirs(driver string, cl *CommandLine) []string {
 			args = append(args, arg)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, driver, args...)
-	cmd.Dir = cl.Dir
-	out, err := cmd.Output()
+	return args
+}
+
+// readSearchDirs reads a driver's answer; nil if it is none, or not whole.
+func readSearchDirs(r io.Reader) []string {
+	out, err := io.ReadAll(r)
 	if err != nil {
 		return nil
 	}
 	for line := range strings.Lines(string(out)) {
-		if list, ok := strings.CutPrefix(strings.TrimSpace(line), "libraries: ="); ok {
+		if list, ok := strings.CutPrefix(strings.TrimSpace(line), "libraries: ="); ok && strings.HasSuffix(line, "\n") {
 			return strings.Split(list, ":")
 		}
 	}
 	return nil
+}
+
+// query is a driver that is asked for its library folders while the worker, which
+// wants to know them, is starting. A nil query is that of a linker which is no
+// driver.
+type query struct {
+	answer *os.File // for the worker
+	to     *os.File // for the driver
+	child  *child   // nil before it is asked, or if it cannot be
+}
+
+// newQuery makes a query for a linker.
+func newQuery(l *Linker, cl *CommandLine) *query {
+	if !l.asksDriver(cl) {
+		return nil
+	}
+	answer, to, err := os.Pipe()
+	if err != nil {
+		return nil
+	}
+	return &query{answer: answer, to: to}
+}
+
+// file is where the answer will be.
+func (q *query) file() *os.File {
+	if q == nil {
+		return nil
+	}
+	return q.answer
+}
+
+// ask asks. If that is not possible the answer is none.
+func (q *query) ask(r *runner, l *Linker, cl *CommandLine, env *Environment) {
+	if q == nil {
+		return
+	}
+	defer q.to.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer null.Close()
+	argv := append([]string{l.Path}, searchDirsArgs(cl)...)
+	q.child, _ = r.start(l.Path, argv, env.with(markNested, l.Path), []*os.File{null, q.to, null}, syscall.SIGKILL)
+	if q.child != nil {
+		c := q.child
+		timer := time.AfterFunc(driverTime, c.kill)
+		go func() {
+			c.wait()
+			timer.Stop()
+		}()
+	}
+}
+
+// end ends the driver, if it has not ended by itself: who wanted to know has gone
+// on.
+func (q *query) end() {
+	if q == nil {
+		return
+	}
+	q.answer.Close()
+	if q.child != nil {
+		q.child.kill()
+		q.child.wait()
+	}
 }

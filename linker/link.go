@@ -23,8 +23,8 @@ import (
 // Main is leanlink as a linker, or its worker: the result is the exit status.
 func Main(argv []string) int {
 	env := NewEnvironment()
-	if argv[0] == workerName && len(argv) == 1 && env.Get(markWorker) != "" {
-		return workerMain(env)
+	if argv[0] == workerName && env.Get(markWorker) != "" {
+		return workerMain(argv[1:], env)
 	}
 	return Link(argv[1:], env).leave()
 }
@@ -71,10 +71,13 @@ func Link(args []string, env *Environment) Exit {
 	defer work.remove()
 
 	// The worker writes smaller inputs and new arguments.
-	worker := run.startWorker(work, args, env)
+	dirs := newQuery(real, cl)
+	worker := run.startWorker(work, args, env, dirs.file())
 	defer worker.close()
+	dirs.ask(run, real, cl, env)
 	clock.lap("arguments")
 	prepared := worker.do(stepPrepare)
+	dirs.end()
 	clock.lap("prepare")
 	if sig := run.interrupted(); sig != 0 {
 		return Exit{Signal: sig}
@@ -382,7 +385,7 @@ func ReportPath(cl *CommandLine, cfg *Config) string {
 // of a warning.
 func saveFailure(run *runner, work *workFolder, args []string, env *Environment, failure string) string {
 	os.WriteFile(filepath.Join(work.Path, failureFile), []byte(failure), 0o600)
-	worker := run.startWorker(work, args, env) // another one: the first may be dead
+	worker := run.startWorker(work, args, env, nil) // another one: the first may be dead
 	defer worker.close()
 	saved := worker.do(stepSave)
 	if saved.status != workerDone {

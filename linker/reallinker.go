@@ -3,6 +3,7 @@ package linker
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,10 @@ type Linker struct {
 	Path  string // the program, absolute unless PATH has relative folders
 	Takes Takes
 	From  string // where the configuration names it, "" for the default
+
+	// answer is where a driver answers that has been asked for its library
+	// folders, once; nil if it has not been.
+	answer io.Reader
 }
 
 // programStem is the name of a program without folder and version:

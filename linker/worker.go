@@ -50,6 +50,10 @@ const (
 // workerName is the worker's argv[0], for ps.
 const workerName = "leanlink-worker"
 
+// dirsAnswered is the worker's argument that says that a driver is asked for its
+// library folders and answers on descriptor 3.
+const dirsAnswered = "dirs"
+
 // The worker's steps.
 const (
 	stepPrepare = "prepare" // make the new arguments
@@ -94,8 +98,9 @@ type worker struct {
 }
 
 // startWorker starts the worker of a link. That it could not be started is the
-// outcome of its first step.
-func (r *runner) startWorker(w *workFolder, argv []string, env *Environment) *worker {
+// outcome of its first step. dirs is where a driver will answer that is asked for
+// its library folders, nil if none is.
+func (r *runner) startWorker(w *workFolder, argv []string, env *Environment, dirs *os.File) *worker {
 	k := &worker{run: r}
 	if k.err = writeArgs(filepath.Join(w.Path, argvFile), argv); k.err != nil {
 		return k
@@ -114,8 +119,11 @@ func (r *runner) startWorker(w *workFolder, argv []string, env *Environment) *wo
 	}
 	defer to.Close()
 	k.lines = bufio.NewReaderSize(k.from, 1<<12)
-	vars := env.with(markWorker, w.Path)
-	if k.child, k.err = r.start(selfExe(), []string{workerName}, vars, [3]*os.File{steps, null, to}, syscall.SIGKILL); k.err != nil {
+	args, files := []string{workerName}, []*os.File{steps, null, to}
+	if dirs != nil {
+		args, files = append(args, dirsAnswered), append(files, dirs)
+	}
+	if k.child, k.err = r.start(selfExe(), args, env.with(markWorker, w.Path), files, syscall.SIGKILL); k.err != nil {
 		k.err = fmt.Errorf("the worker: %w", k.err)
 		return k
 	}
@@ -192,8 +200,8 @@ func newOutcome(status int, text string) outcome {
 // dismiss has the worker end, without waiting for it: it writes nothing but in
 // its steps.
 func (k *worker) dismiss() {
-	if k.child != nil && k.child.process != nil {
-		k.child.process.Kill()
+	if k.child != nil {
+		k.child.kill()
 	}
 }
 
@@ -212,13 +220,20 @@ func (k *worker) close() {
 
 // workerMain is the worker's main: it takes one step after the other. The
 // result is its exit status.
-func workerMain(env *Environment) int {
+func workerMain(args []string, env *Environment) int {
 	// Where memory runs out the system should take this process, which
 	// nobody needs, before the supervisor or the user's own.
 	os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 
 	startHeap()
 	w := &work{dir: env.Get(markWorker), env: env, clock: newTimings("worker", env), profile: startProfile(env)}
+	if slices.Contains(args, dirsAnswered) {
+		const fd = 3
+		syscall.CloseOnExec(fd)
+		syscall.SetNonblock(fd, true) // or there is no deadline
+		w.answer = os.NewFile(fd, "the driver's answer")
+		w.answer.SetReadDeadline(time.Now().Add(driverTime)) // what the driver leaves running may hold the pipe
+	}
 	steps := bufio.NewScanner(os.Stdin)
 	for steps.Scan() {
 		status, err := w.step(steps.Text())
@@ -262,6 +277,7 @@ type work struct {
 	cl       *CommandLine
 	cfg      *Config
 	real     *Linker
+	answer   *os.File  // a driver's, see Linker; nil if none is asked
 	prepared *Prepared // nil before
 }
 
@@ -277,7 +293,9 @@ func (w *work) read() error {
 	if w.cfg, err = LoadConfig(w.cl, w.env); err != nil {
 		return err
 	}
-	w.real, err = FindLinker(w.cl, w.cfg, w.env)
+	if w.real, err = FindLinker(w.cl, w.cfg, w.env); err == nil && w.answer != nil {
+		w.real.answer = w.answer
+	}
 	return err
 }
 
