@@ -23,6 +23,10 @@ type stretch struct {
 // enough for a call to the system.
 const stretchSize = 256 << 10
 
+// maxMakers is how many stretches are made at once at the most: to write one takes
+// a third of the time of making it, and each has memory of its own.
+const maxMakers = 4
+
 // stretches divides the sections, in their order.
 func (j *Join) stretches() (all []stretch) {
 	for k, s := range j.sections {
@@ -62,7 +66,7 @@ func (j *Join) write(out io.WriterAt, places []uint64, zero bool, id []byte) ([]
 	var writing sync.Mutex // the system writes to a file one call at a time, and lets others spin
 	var next atomic.Int64
 	var g errgroup.Group
-	for range runtime.GOMAXPROCS(0) {
+	for range min(runtime.GOMAXPROCS(0), maxMakers) {
 		g.Go(func() error {
 			a := assembler{zero: zero, data: make([]byte, largest)}
 			for {
