@@ -51,6 +51,12 @@ func adviseLarge() bool {
 	if err != nil || !bytes.Contains(how, []byte("[madvise]")) {
 		return false
 	}
+	for _, resource := range [...]int{unix.RLIMIT_AS, unix.RLIMIT_DATA} {
+		var limit unix.Rlimit
+		if unix.Getrlimit(resource, &limit) != nil || limit.Cur != unix.RLIM_INFINITY {
+			return false // what is not used counts, too
+		}
+	}
 	heap := make([]byte, heapStart)
 	lead := -uintptr(unsafe.Pointer(&heap[0])) & (largePage - 1)
 	return unix.Madvise(heap[lead:], unix.MADV_HUGEPAGE) == nil

@@ -65,3 +65,23 @@ func TestAdviseLarge(t *testing.T) {
 	}
 	runtime.KeepAlive(heap)
 }
+
+// TestAdviseLargeLimited: nothing is taken where what is not used counts, too.
+func TestAdviseLargeLimited(t *testing.T) {
+	for _, resource := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA} {
+		var was unix.Rlimit
+		if err := unix.Getrlimit(resource, &was); err != nil || was.Cur != unix.RLIM_INFINITY {
+			t.Skip("there is a limit already")
+		}
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: 64 << 30, Max: was.Max}); err != nil {
+			t.Fatal(err)
+		}
+		asked := adviseLarge()
+		if err := unix.Setrlimit(resource, &was); err != nil {
+			t.Fatal(err)
+		}
+		if asked {
+			t.Errorf("limit %d: memory was taken", resource)
+		}
+	}
+}
