@@ -112,7 +112,7 @@ func printProfile(w io.Writer, dir string) error {
 	}
 	// What leanlink's own functions call, the runtime and the system above all,
 	// counts for them.
-	args := append([]string{"tool", "pprof", "-top", "-noinlines", "-nodecount=30", "-show", `leanlink/|klauspost|xxh3|gcBgMarkWorker$`}, files...)
+	args := append([]string{"tool", "pprof", "-top", "-noinlines", "-nodecount=30", "-show", `^leanlink/|klauspost|xxh3|gcBgMarkWorker$`}, files...)
 	out, err := exec.Command("go", args...).Output()
 	if err != nil {
 		return fmt.Errorf("go tool pprof: %w", err)
