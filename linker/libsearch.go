@@ -194,18 +194,10 @@ func (q *query) ask(r *runner, l *Linker, cl *CommandLine, env *Environment) {
 	defer null.Close()
 	argv := append([]string{l.Path}, searchDirsArgs(cl)...)
 	q.child, _ = r.start(l.Path, argv, env.with(markNested, l.Path), []*os.File{null, q.to, null}, syscall.SIGKILL)
-	if q.child != nil {
-		c := q.child
-		timer := time.AfterFunc(driverTime, c.kill)
-		go func() {
-			c.wait()
-			timer.Stop()
-		}()
-	}
 }
 
-// end ends the driver, if it has not ended by itself: who wanted to know has gone
-// on.
+// end ends the driver, if it has not ended by itself: the worker, which waits for
+// it no longer than driverTime, has gone on.
 func (q *query) end() {
 	if q == nil {
 		return

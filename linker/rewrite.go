@@ -371,7 +371,7 @@ func (w *writer) putObjects(f *os.File, n *newFile) (uint64, error) {
 		}
 		return size, writePieces(f, pieces)
 	}
-	var archive objfile.NewArchive
+	var archive objfile.ArchiveLayout
 	names := make([]string, len(n.objects))
 	for i := range n.objects {
 		names[i] = n.objects[i].from.name

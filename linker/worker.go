@@ -231,8 +231,9 @@ func workerMain(args []string, env *Environment) int {
 		const fd = 3
 		syscall.CloseOnExec(fd)
 		syscall.SetNonblock(fd, true) // or there is no deadline
-		w.answer = os.NewFile(fd, "the driver's answer")
-		w.answer.SetReadDeadline(time.Now().Add(driverTime)) // what the driver leaves running may hold the pipe
+		answer := os.NewFile(fd, "the driver's answer")
+		answer.SetReadDeadline(time.Now().Add(driverTime))
+		w.answer = answer
 	}
 	steps := bufio.NewScanner(os.Stdin)
 	for steps.Scan() {
@@ -277,7 +278,7 @@ type work struct {
 	cl       *CommandLine
 	cfg      *Config
 	real     *Linker
-	answer   *os.File  // a driver's, see Linker; nil if none is asked
+	answer   io.Reader // a driver's, see Linker; nil if none is asked
 	prepared *Prepared // nil before
 }
 
@@ -293,10 +294,11 @@ func (w *work) read() error {
 	if w.cfg, err = LoadConfig(w.cl, w.env); err != nil {
 		return err
 	}
-	if w.real, err = FindLinker(w.cl, w.cfg, w.env); err == nil && w.answer != nil {
-		w.real.answer = w.answer
+	if w.real, err = FindLinker(w.cl, w.cfg, w.env); err != nil {
+		return err
 	}
-	return err
+	w.real.answer = w.answer
+	return nil
 }
 
 // step takes one step.

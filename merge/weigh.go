@@ -87,9 +87,7 @@ func (l *Link) findUsers() {
 		}
 		// Whoever comes first, the last word is the same.
 		user := (*uint32)(&l.user[t.sec])
-		switch was := atomic.LoadUint32(user); { // to look takes less than to try, and most are known
-		case was == uint32(src) || was == uint32(manySecs):
-		case !atomic.CompareAndSwapUint32(user, uint32(NoSec), uint32(src)) && atomic.LoadUint32(user) != uint32(src):
+		if !atomic.CompareAndSwapUint32(user, uint32(NoSec), uint32(src)) && atomic.LoadUint32(user) != uint32(src) {
 			atomic.StoreUint32(user, uint32(manySecs))
 		}
 	})

@@ -188,19 +188,45 @@ func (c class) putAlign(b []byte, align uint64) {
 	}
 }
 
-// symbol decodes one symbol; shndx is the raw 16-bit field.
-func (c class) symbol(b []byte) (s Symbol, shndx uint16) {
-	s.nameOff = le.Uint32(b)
-	var info uint8
-	if c == class64 {
-		info, s.Other, shndx = b[4], b[5], le.Uint16(b[6:])
-		s.Value, s.Size = le.Uint64(b[8:]), le.Uint64(b[16:])
-	} else {
-		s.Value, s.Size = uint64(le.Uint32(b[4:])), uint64(le.Uint32(b[8:]))
-		info, s.Other, shndx = b[12], b[13], le.Uint16(b[14:])
+// Symbol decodes symbol i, which must be below NumSymbols. Each class has a literal
+// of its own, which is returned at once: otherwise the compiler makes it in memory
+// first, and symbols are asked for many times.
+func (f *File) Symbol(i uint32) Symbol {
+	if f.class != class64 {
+		b := f.syms[uint64(i)*class32.symbolSize():][:class32.symbolSize()]
+		return Symbol{
+			Bind: Bind(b[12] >> 4), Type: SymType(b[12] & 15), Other: b[13], Section: f.sectionOf(i, class32.shndx(b)),
+			Value: uint64(le.Uint32(b[4:])), Size: uint64(le.Uint32(b[8:])), nameOff: le.Uint32(b),
+		}
 	}
-	s.Bind, s.Type = Bind(info>>4), SymType(info&15)
-	return s, shndx
+	b := f.syms[uint64(i)*class64.symbolSize():][:class64.symbolSize()]
+	section := uint32(class64.shndx(b))
+	if section >= shnLoReserve {
+		section = f.sectionOf(i, uint16(section))
+	}
+	return Symbol{
+		Bind: Bind(b[4] >> 4), Type: SymType(b[4] & 15), Other: b[5], Section: section,
+		Value: le.Uint64(b[8:]), Size: le.Uint64(b[16:]), nameOff: le.Uint32(b),
+	}
+}
+
+// sectionOf is a symbol's section index of 32 bits, of the field in the symbol.
+func (f *File) sectionOf(i uint32, shndx uint16) uint32 {
+	switch {
+	case shndx == shnXIndex && f.xindex != nil:
+		return le.Uint32(f.xindex[uint64(i)*4:])
+	case shndx >= shnLoReserve:
+		return 0xffff0000 | uint32(shndx)
+	}
+	return uint32(shndx)
+}
+
+// shndx is the field of 16 bits in a symbol that says which section it is in.
+func (c class) shndx(b []byte) uint16 {
+	if c == class64 {
+		return le.Uint16(b[6:])
+	}
+	return le.Uint16(b[14:])
 }
 
 // putSymbol encodes a symbol with the given raw section index.

@@ -311,7 +311,7 @@ func (f *File) checkSymbols() error {
 	size := f.class.symbolSize()
 	for i := range f.NumSymbols {
 		at := uint64(i) * size
-		s, shndx := f.class.symbol(f.syms[at:])
+		s, shndx := f.Symbol(i), f.class.shndx(f.syms[at:])
 		if uint64(s.nameOff) >= uint64(len(f.strs)) && s.nameOff != 0 {
 			return f.fail(f.Symtab, at, "a symbol's name lies outside its string table")
 		}

@@ -30,26 +30,6 @@ func (r Relocs) At(i int) Reloc {
 	return r.cls.reloc(r.data[i*int(r.size):], r.Rela)
 }
 
-// Decode decodes relocations from i on into buf, as many as there are or as have
-// room, and returns them. One that is decoded so costs a third of what At takes.
-func (r Relocs) Decode(i int, buf []Reloc) []Reloc {
-	buf = buf[:min(len(buf), r.Len()-i)]
-	data := r.data[i*int(r.size):]
-	if r.cls != class64 || !r.Rela {
-		for k := range buf {
-			buf[k] = r.cls.reloc(data[k*int(r.size):], r.Rela)
-		}
-		return buf
-	}
-	const size = 24
-	for k := range buf {
-		b := data[:size]
-		data = data[size:]
-		buf[k] = Reloc{Offset: le.Uint64(b), Type: le.Uint32(b[8:]), Sym: le.Uint32(b[12:]), Addend: int64(le.Uint64(b[16:]))}
-	}
-	return buf
-}
-
 // Sym decodes the symbol index of relocation i alone.
 func (r Relocs) Sym(i int) uint32 {
 	at := i*int(r.size) + 4

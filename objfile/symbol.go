@@ -48,38 +48,6 @@ func (s *Symbol) Visibility() uint8 { return s.Other & 3 }
 // Defined reports whether the symbol lies in a section of its file.
 func (s *Symbol) Defined() bool { return s.Section != SecUndef && s.Section < SecReserved }
 
-// symbolSize64 is the size of a symbol of ELFCLASS64, bytes.
-const symbolSize64 = 24
-
-// Symbol decodes symbol i, which must be below NumSymbols.
-func (f *File) Symbol(i uint32) Symbol {
-	if f.class != class64 {
-		s, shndx := f.class.symbol(f.syms[uint64(i)*f.class.symbolSize():])
-		s.Section = f.sectionOf(i, shndx)
-		return s
-	}
-	b := f.syms[uint64(i)*symbolSize64:][:symbolSize64]
-	section := uint32(le.Uint16(b[6:]))
-	if section >= shnLoReserve {
-		section = f.sectionOf(i, uint16(section))
-	}
-	return Symbol{
-		Bind: Bind(b[4] >> 4), Type: SymType(b[4] & 15), Other: b[5], Section: section,
-		Value: le.Uint64(b[8:]), Size: le.Uint64(b[16:]), nameOff: le.Uint32(b),
-	}
-}
-
-// sectionOf is a symbol's section index of 32 bits, of the field in the symbol.
-func (f *File) sectionOf(i uint32, shndx uint16) uint32 {
-	switch {
-	case shndx == shnXIndex && f.xindex != nil:
-		return le.Uint32(f.xindex[uint64(i)*4:])
-	case shndx >= shnLoReserve:
-		return 0xffff0000 | uint32(shndx)
-	}
-	return uint32(shndx)
-}
-
 // NameOf returns a symbol's name, borrowed from the file.
 func (f *File) NameOf(s *Symbol) string {
 	n, _ := cString(f.strs, s.nameOff)

@@ -63,7 +63,7 @@ func (j *Join) attach(path string, image []byte, out *os.File, how Manner) error
 	if err != nil {
 		return err
 	}
-	sections, foreign := j.attachments(f, gone)
+	sections, foreign := j.attachments(f)
 	room, err := f.Attach(gone, sections)
 	if err != nil {
 		return err
@@ -133,11 +133,11 @@ func (j *Join) complete(f *objfile.File, leavesOut bool) (gone uint32, zero bool
 // attachments are the joined sections as the output is to have them. foreign is
 // what the linker has put into some of them itself, of files that it adds, with
 // zeros up to where the rest begins; indexed as the sections.
-func (j *Join) attachments(f *objfile.File, gone uint32) (sections []objfile.Attachment, foreign [][]byte) {
+func (j *Join) attachments(f *objfile.File) (sections []objfile.Attachment, foreign [][]byte) {
 	for _, s := range j.sections {
 		s.base = 0
 		var theirs []byte
-		if k := slices.IndexFunc(f.Sections, func(h objfile.Section) bool { return h.Name == s.name }); k >= 0 && uint32(k) != gone {
+		if k := slices.IndexFunc(f.Sections, func(h objfile.Section) bool { return h.Name == s.name }); k >= 0 {
 			h := &f.Sections[k]
 			s.align = max(s.align, h.Align)
 			s.base = (h.Size + s.align - 1) &^ (s.align - 1)

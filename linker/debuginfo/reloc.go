@@ -71,9 +71,6 @@ func kindOf(t objfile.RelocType) fieldKind {
 	return fieldKind{odd: true}
 }
 
-// atOnce is how many relocations are decoded at once.
-const atOnce = 64
-
 // scan finds what a part refers to. The error says why the linker should join it.
 func (p *part) scan() error {
 	o, f, m := p.object, p.object.file, p.object.machine
@@ -81,41 +78,37 @@ func (p *part) scan() error {
 		willRead(f.Bytes(at))
 	}
 	rs, contents := f.Relocs(p.from), f.Bytes(p.from)
-	var buf [atOnce]objfile.Reloc
-	for k := 0; k < rs.Len(); k += len(buf) {
-		relocs := rs.Decode(k, buf[:])
-		for i := range relocs {
-			r := &relocs[i]
-			field := fieldKind{odd: true}
-			if r.Type < maxType {
-				field = m.fields[r.Type]
+	for k := range rs.Len() {
+		r := rs.At(k)
+		field := fieldKind{odd: true}
+		if r.Type < maxType {
+			field = m.fields[r.Type]
+		}
+		switch size := uint64(field.size); {
+		case field.odd:
+			return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
+		case r.Sym >= f.NumSymbols:
+			return f.ErrorAt(p.from, r.Offset, "a relocation names a symbol that does not exist")
+		case uint64(len(contents)) < size || r.Offset > uint64(len(contents))-size:
+			return f.ErrorAt(p.from, r.Offset, "a relocation lies outside its section")
+		case size == 0:
+			continue
+		}
+		to := &o.targets[r.Sym]
+		if to.kind == toUnseen {
+			if err := o.find(to, p, r, field.other); err != nil {
+				return err
 			}
-			switch size := uint64(field.size); {
-			case field.odd:
-				return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
-			case r.Sym >= f.NumSymbols:
-				return f.ErrorAt(p.from, r.Offset, "a relocation names a symbol that does not exist")
-			case uint64(len(contents)) < size || r.Offset > uint64(len(contents))-size:
-				return f.ErrorAt(p.from, r.Offset, "a relocation lies outside its section")
-			case size == 0:
-				continue
+		}
+		switch {
+		case field.other && to.kind != toExactly && to.kind != toWord:
+			return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
+		case field.other || to.kind == toExactly:
+			addend, ok := o.addend(rs, r, contents)
+			if !ok {
+				return f.ErrorAt(p.from, r.Offset, "a relocation has an addend in an unknown form")
 			}
-			to := &o.targets[r.Sym]
-			if to.kind == toUnseen {
-				if err := o.find(to, p, r, field.other); err != nil {
-					return err
-				}
-			}
-			switch {
-			case field.other && to.kind != toExactly && to.kind != toWord:
-				return f.ErrorAt(p.from, r.Offset, "a relocation is none that debug information has")
-			case field.other || to.kind == toExactly:
-				addend, ok := o.addend(rs, r, contents)
-				if !ok {
-					return f.ErrorAt(p.from, r.Offset, "a relocation has an addend in an unknown form")
-				}
-				o.want(exactly{r.Type, r.Sym, addend})
-			}
+			o.want(exactly{r.Type, r.Sym, addend})
 		}
 	}
 	return nil
@@ -134,7 +127,7 @@ func (o *object) want(x exactly) {
 }
 
 // find finds out what a symbol stands for that a relocation names.
-func (o *object) find(to *target, p *part, r *objfile.Reloc, other bool) error {
+func (o *object) find(to *target, p *part, r objfile.Reloc, other bool) error {
 	f := o.file
 	s := f.Symbol(r.Sym)
 	if r.Sym == 0 {
@@ -175,7 +168,7 @@ func (o *object) find(to *target, p *part, r *objfile.Reloc, other bool) error {
 }
 
 // addend is a relocation's, wherever it is.
-func (o *object) addend(rs objfile.Relocs, r *objfile.Reloc, contents []byte) (int64, bool) {
+func (o *object) addend(rs objfile.Relocs, r objfile.Reloc, contents []byte) (int64, bool) {
 	if rs.Rela {
 		return r.Addend, true
 	}

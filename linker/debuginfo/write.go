@@ -58,9 +58,7 @@ func (j *Join) write(out io.WriterAt, places []uint64, zero bool, id []byte) ([]
 	all := j.stretches()
 	largest := uint64(0)
 	for k := range all {
-		if all[k].parts != nil {
-			largest = max(largest, all[k].end-all[k].at)
-		}
+		largest = max(largest, all[k].end-all[k].at)
 	}
 	sums := make([]xxh3.Uint128, len(all))
 	var writing sync.Mutex // the system writes to a file one call at a time, and lets others spin
